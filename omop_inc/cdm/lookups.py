@@ -1,0 +1,125 @@
+"""The small tables that every transform may join: run parameters, code map, units, answers, fixed concepts, content ids.
+
+Belongs here: filling the run's look-ups. Does not: how a code is resolved (code_map.py).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import date
+
+from psycopg import sql
+
+from omop_inc import __version__
+from omop_inc.cdm.cache import MapCache
+from omop_inc.cdm.code_map import CodeMapReport, mapping_fingerprint, resolve
+from omop_inc.cdm.transforms import transforms, views
+from omop_inc.cdm.vocabulary import stored_vocabulary
+from omop_inc.source.hashing import HASH_VERSION
+from omop_inc.store.db import Connection, execute, fetch_value
+from omop_inc.store.schemas import Schemas, name
+
+# The concept of CDM 5.4: which of the two a vocabulary holds depends on its release.
+CDM_VERSION_CONCEPTS = (798878, 756265)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """What cdm_source and metadata say: functions of snapshot, vocabulary and tool alone."""
+
+    snapshot_date: date | None
+    tool_version: str
+    hash_version: int
+    vocabulary_version: str
+    vocabulary_fingerprint: str
+    cdm_version_concept_id: int
+
+
+def made_under(connection: Connection, schemas: Schemas) -> dict[str, str]:
+    """What decides the CDM beside the rows: a change of vocabulary or transforms makes every person affected."""
+    digest = hashlib.sha256()
+    for file in (*views().values(), *transforms().values()):
+        digest.update(f"{file.name}\0{file.text}\0".encode())
+    return {
+        "vocabulary": mapping_fingerprint(connection, schemas.vocabulary),
+        "transforms": digest.hexdigest(),
+        "hash_version": str(HASH_VERSION),
+        "tool": __version__,
+    }
+
+
+def read_parameters(connection: Connection, schemas: Schemas, snapshot_date: date | None) -> Parameters:
+    """The parameters of a run with this vocabulary."""
+    stored = stored_vocabulary(connection, schemas.vocabulary)
+    query = sql.SQL("SELECT concept_id FROM {} WHERE concept_id = ANY(%s) ORDER BY array_position(%s, concept_id) LIMIT 1")
+    candidates = list(CDM_VERSION_CONCEPTS)
+    concept = fetch_value(connection, query.format(name(schemas.vocabulary, "concept")), (candidates, candidates))
+    return Parameters(
+        snapshot_date=snapshot_date,
+        tool_version=__version__,
+        hash_version=HASH_VERSION,
+        vocabulary_version=(stored.version if stored else None) or "",
+        vocabulary_fingerprint=stored.fingerprint if stored else "",
+        cdm_version_concept_id=concept or 0,
+    )
+
+
+def create_lookups(connection: Connection, schemas: Schemas, parameters: Parameters, *, renumber: bool = False) -> None:
+    """Make run_parameter, the ids of content, and the empty tables of what is in use."""
+    run = sql.Identifier(schemas.run)
+    execute(
+        connection,
+        sql.SQL(
+            "CREATE TABLE {}.run_parameter (snapshot_date date, tool_version text, hash_version integer, vocabulary_version text,"
+            " vocabulary_fingerprint text, cdm_version_concept_id integer)"
+        ).format(run),
+    )
+    row = tuple(vars(parameters).values())
+    execute(connection, sql.SQL("INSERT INTO {}.run_parameter VALUES (%s, %s, %s, %s, %s, %s)").format(run), row)
+    sequence = sql.Literal(name(schemas.state, "row_id_seq").as_string(connection))
+    execute(
+        connection,
+        sql.SQL("CREATE UNLOGGED TABLE {}.new_content_id (id_key uuid PRIMARY KEY, id bigint NOT NULL DEFAULT nextval({}))").format(run, sequence),
+    )
+    known = sql.SQL("SELECT id_key, id FROM {}.new_content_id").format(run)
+    if not renumber:
+        known += sql.SQL(" UNION ALL SELECT id_key, id FROM {}").format(name(schemas.state, "content_id"))
+    execute(connection, sql.SQL("CREATE VIEW {}.content_id AS ").format(run) + known)
+    for table, columns in (
+        ("code_in_use", "vocabulary_id text, code text"),
+        ("unit_in_use", "unit_source_value text"),
+        ("answer_in_use", "value_text text"),
+    ):
+        execute(connection, sql.SQL("CREATE UNLOGGED TABLE {}.{} ({})").format(run, sql.Identifier(table), sql.SQL(columns)))
+
+
+def gather_codes(connection: Connection, schemas: Schemas, rows: str, *, with_known: bool) -> None:
+    """Collect the distinct codes, units and answers of a world of source rows.
+
+    Args:
+        rows: The schema that holds the observations of that world; its view code_in_use is in the delta's schema.
+        with_known: Whether the codes of earlier runs are wanted too (an increment sees old rows as well).
+    """
+    observations = name(rows, "observations")
+    found = {
+        "code": sql.SQL("SELECT vocabulary_id, code FROM {}").format(name(schemas.delta, "code_in_use")),
+        "unit": sql.SQL("SELECT units AS unit_source_value FROM {} WHERE units IS NOT NULL").format(observations),
+        "answer": sql.SQL(
+            "SELECT value AS value_text FROM {} WHERE type IS DISTINCT FROM 'numeric' AND value IS NOT NULL"
+        ).format(observations),
+    }
+    for kind, query in found.items():
+        known = sql.SQL(" UNION SELECT * FROM {}").format(name(schemas.state, f"known_{kind}")) if with_known else sql.SQL("")
+        statement = sql.SQL("INSERT INTO {} SELECT DISTINCT * FROM ({}{}) AS found")
+        execute(connection, statement.format(name(schemas.run, f"{kind}_in_use"), query, known))
+
+
+def resolve_codes(connection: Connection, schemas: Schemas, cache: MapCache) -> CodeMapReport:
+    """Resolve what was gathered into code_map, unit_map, answer_map and fixed_concept."""
+    return resolve(connection, schemas.run, schemas.vocabulary, cache)
+
+
+def keep_codes(connection: Connection, schemas: Schemas) -> None:
+    """Remember what is in use, in the publishing transaction, so that the next increment resolves it too."""
+    for found, known in (("code_in_use", "known_code"), ("unit_in_use", "known_unit"), ("answer_in_use", "known_answer")):
+        statement = sql.SQL("INSERT INTO {} SELECT * FROM {} ON CONFLICT DO NOTHING")
+        execute(connection, statement.format(name(schemas.state, known), name(schemas.run, found)))

@@ -1,0 +1,197 @@
+"""Write the CDM: the difference of an increment, or the exchange of whole tables built beside.
+
+Belongs here: the statements that change `<cdm>`, and the change feed. Does not: staging and state (store/apply.py).
+Everything here runs inside the publishing transaction.
+"""
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from omop_inc.cdm.delta import PERSON_BESIDE
+from omop_inc.cdm.results import identity
+from omop_inc.cdm.spec import (
+    CdmTable,
+    cdm_tables,
+    create_table,
+    drop_foreign_key_statements,
+    foreign_key_statements,
+    index_statements,
+    primary_key_statement,
+    tables_of,
+)
+from omop_inc.cdm.transforms import transforms
+from omop_inc.store.db import Connection, execute, fetch_value
+from omop_inc.store.schemas import Schemas, columns, name, row_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """How many rows of a CDM table a run wrote."""
+
+    inserted: int = 0
+    deleted: int = 0
+    total: int = 0
+
+
+def _same(table: CdmTable, one: str, other: str) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(one, c), sql.Identifier(other, c)) for c in identity(table)
+    )
+
+
+def apply_difference(connection: Connection, schemas: Schemas, transform: str, run_id: str) -> Written:
+    """Delete and insert the rows by which a transform's result differs, and note them in the feed."""
+    table = cdm_tables()[transform]
+    target, gone, added = name(schemas.cdm, transform), name(schemas.run, f"gone_{transform}"), name(schemas.run, f"added_{transform}")
+    deleted = _delete(connection, target, gone, table)
+    if transform in PERSON_BESIDE:
+        beside = name(schemas.state, f"{transform}_person")
+        _delete(connection, beside, gone, table)
+        kept = _beside_columns(transform)
+        execute(connection, sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(beside, columns(kept), columns(kept), added))
+    insert = sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2}").format(target, columns(table.columns), added)
+    inserted = execute(connection, insert).rowcount
+    _feed(connection, schemas, table, run_id)
+    return Written(inserted=inserted, deleted=deleted)
+
+
+def _beside_columns(transform: str) -> tuple[str, ...]:
+    own = ("cost_id",) if transform == "cost" else cdm_tables()[transform].columns
+    return ("person_id", *own)
+
+
+def _delete(connection: Connection, target: sql.Identifier, gone: sql.Identifier, table: CdmTable) -> int:
+    where = sql.SQL("true") if table.name == "cdm_source" else _same(table, "old", "gone")
+    return execute(connection, sql.SQL("DELETE FROM {} AS old USING {} AS gone WHERE {}").format(target, gone, where)).rowcount
+
+
+def _feed(connection: Connection, schemas: Schemas, table: CdmTable, run_id: str) -> None:
+    """One feed row per CDM row that is new, changed or removed; by its first key column where the key is several."""
+    key = sql.Identifier(identity(table)[0])
+    if table.name == "cdm_source":
+        identifier, condition = sql.SQL("NULL::bigint"), sql.SQL("true")
+        statement = sql.SQL("INSERT INTO {feed} SELECT {run}, {table}, NULL, 'changed' FROM {added}")
+    else:
+        identifier, condition = sql.SQL("coalesce(added.{0}, gone.{0})").format(key), _same(table, "added", "gone")  # type: ignore[assignment]
+        statement = sql.SQL(
+            "INSERT INTO {feed} SELECT {run}, {table}, {id}, CASE WHEN gone.{key} IS NULL THEN 'new' WHEN added.{key} IS NULL"
+            " THEN 'removed' ELSE 'changed' END FROM {added} AS added FULL JOIN {gone} AS gone ON {condition}"
+        )
+    execute(
+        connection,
+        statement.format(
+            feed=name(schemas.ledger, "change_feed"),
+            run=sql.Literal(run_id),
+            table=sql.Literal(table.name),
+            id=identifier,
+            key=key,
+            condition=condition,
+            added=name(schemas.run, f"added_{table.name}"),
+            gone=name(schemas.run, f"gone_{table.name}"),
+        ),
+    )
+
+
+def compare_with_committed(connection: Connection, schemas: Schemas, transform: str, *, is_first: bool) -> Written:
+    """Make the difference tables between the CDM built beside and the committed one, for the feed and the counts."""
+    table = cdm_tables()[transform]
+    new = name(schemas.next_cdm, transform)
+    total = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(new)))
+    if is_first:
+        return Written(inserted=total, total=total)
+    old = name(schemas.cdm, transform)
+    counts = []
+    for kind, mine, other in (("gone", old, new), ("added", new, old)):
+        differs = sql.SQL("{} *<> {}").format(row_of(list(table.columns), "mine"), row_of(list(table.columns), "other"))
+        same = sql.SQL("true") if table.name == "cdm_source" else _same(table, "mine", "other")
+        statement = sql.SQL(
+            "CREATE UNLOGGED TABLE {} AS SELECT {} FROM {} AS mine LEFT JOIN {} AS other ON {} WHERE other.{} IS NULL OR {}"
+        ).format(
+            name(schemas.run, f"{kind}_{transform}"),
+            columns(list(table.columns), "mine"),
+            mine,
+            other,
+            same,
+            sql.Identifier(identity(table)[0]),
+            differs,
+        )
+        counts.append(execute(connection, statement).rowcount)
+    return Written(inserted=counts[1], deleted=counts[0], total=total)
+
+
+def exchange(connection: Connection, schemas: Schemas, run_id: str, *, is_first: bool, foreign_keys: bool, vocabulary: str) -> None:
+    """Put the tables built beside in the place of the committed ones, with the feed and the persons beside."""
+    execute(connection, sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schemas.cdm)))
+    for statement in drop_foreign_key_statements(schemas.cdm):
+        execute(connection, statement)
+    for transform in transforms():
+        _feed_exchange(connection, schemas, cdm_tables()[transform], run_id, is_first=is_first)
+        if transform in PERSON_BESIDE:
+            _keep_persons(connection, schemas, transform)
+        replace_table(connection, schemas.next_cdm, schemas.cdm, transform)
+    for table in tables_of("cdm"):
+        _create_missing(connection, schemas, table)
+    if foreign_keys:
+        for statement in foreign_key_statements(schemas.cdm, vocabulary):
+            execute(connection, statement)
+
+
+def _feed_exchange(connection: Connection, schemas: Schemas, table: CdmTable, run_id: str, *, is_first: bool) -> None:
+    if is_first:
+        statement = sql.SQL("INSERT INTO {} VALUES (%s, %s, NULL, 'loaded')").format(name(schemas.ledger, "change_feed"))
+        execute(connection, statement, (run_id, table.name))
+    else:
+        _feed(connection, schemas, table, run_id)
+
+
+def _keep_persons(connection: Connection, schemas: Schemas, transform: str) -> None:
+    beside, kept = name(schemas.state, f"{transform}_person"), columns(_beside_columns(transform))
+    built = name(schemas.next_cdm, transform)
+    execute(connection, sql.SQL("DELETE FROM {}").format(beside))
+    execute(connection, sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2}").format(beside, kept, built))
+    execute(connection, sql.SQL("ALTER TABLE {} DROP COLUMN person_id").format(built))
+
+
+def _create_missing(connection: Connection, schemas: Schemas, table: CdmTable) -> None:
+    """Create a CDM table that no transform fills, once; what users put there stays."""
+    if fetch_value(connection, "SELECT to_regclass(%s)", (f"{schemas.cdm}.{table.name}",)) is not None:
+        return
+    execute(connection, create_table(table, schemas.cdm))
+    key = primary_key_statement(table, schemas.cdm)
+    for statement in ([key] if key else []) + list(index_statements(table, schemas.cdm)):
+        execute(connection, statement)
+
+
+def replace_table(connection: Connection, source_schema: str, target_schema: str, table: str) -> None:
+    """Put a table in the place of another of the same columns; grants on it stay, and so do views that others made."""
+    source, target = name(source_schema, table), name(target_schema, table)
+    old = fetch_value(connection, "SELECT to_regclass(%s)::oid", (f"{target_schema}.{table}",))
+    if old is not None and _has_dependents(connection, old):
+        execute(connection, sql.SQL("DELETE FROM {}").format(target))
+        execute(connection, sql.SQL("INSERT INTO {} SELECT * FROM {}").format(target, source))
+        execute(connection, sql.SQL("DROP TABLE {}").format(source))
+        return
+    grants = _read_grants(connection, old) if old is not None else []
+    execute(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(target))
+    execute(connection, sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(source, sql.Identifier(target_schema)))
+    for privilege, grantee in grants:
+        role = sql.Identifier(grantee) if grantee else sql.SQL("PUBLIC")
+        execute(connection, sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(privilege), target, role))
+
+
+def _has_dependents(connection: Connection, table: int) -> bool:
+    """Whether a view or a rule of somebody else stands on a table."""
+    query = (
+        "SELECT EXISTS (SELECT FROM pg_depend INNER JOIN pg_rewrite ON pg_rewrite.oid = pg_depend.objid"
+        " WHERE pg_depend.classid = 'pg_rewrite'::regclass AND pg_depend.refobjid = %s AND pg_rewrite.ev_class <> %s)"
+    )
+    return bool(fetch_value(connection, query, (table, table)))
+
+
+def _read_grants(connection: Connection, table: int) -> list[tuple[str, str]]:
+    query = (
+        "SELECT acl.privilege_type, coalesce(role.rolname, '') FROM pg_class CROSS JOIN LATERAL aclexplode(relacl) AS acl"
+        " LEFT JOIN pg_roles AS role ON role.oid = acl.grantee WHERE pg_class.oid = %s AND acl.grantee <> pg_class.relowner"
+    )
+    return [(row[0], row[1]) for row in execute(connection, query, (table,))]

@@ -1,0 +1,159 @@
+"""Run a transform, and find what its result changes in the CDM.
+
+Belongs here: result tables, the execution of sql/transform, the difference to the committed rows.
+Does not: choosing persons (scope.py), the world they see (world.py), writing the CDM (publish.py).
+"""
+
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from omop_inc.cdm.delta import PERSON_BESIDE, Delta, has_person, scope_name
+from omop_inc.cdm.scope import build_scope
+from omop_inc.cdm.spec import CdmTable, cdm_tables, create_table, index_statements, primary_key_statement
+from omop_inc.cdm.transforms import SqlFile, code_views, transforms, view_order, views
+from omop_inc.cdm.world import build_world, create_schema, create_views, set_search_path
+from omop_inc.errors import TransformError
+from omop_inc.store.db import Connection, Database, execute, fetch_value, translate
+from omop_inc.store.schemas import Schemas, columns, name, row_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one transform did in an increment."""
+
+    persons: int = 0  # in scope; 1 for a transform without a person that ran
+    rows: int = 0  # of the result
+    gone: int = 0  # committed rows that leave or are replaced
+    added: int = 0  # rows that enter
+
+
+def identity(table: CdmTable) -> tuple[str, ...]:
+    """The columns that tell a CDM table's rows apart."""
+    if table.primary_key:
+        return table.primary_key
+    return ("person_id",) if table.name == "death" else table.columns
+
+
+def execute_transform(connection: Connection, transform: SqlFile, path: list[str]) -> None:
+    """Run a transform's file along a search path.
+
+    Raises:
+        TransformError: If PostgreSQL refuses it for a reason that trying again does not mend.
+    """
+    set_search_path(connection, path)
+    try:
+        execute(connection, transform.text)
+    except psycopg.Error as error:
+        ours = translate(error)
+        if ours.is_transient:
+            raise ours from error
+        raise TransformError(
+            f"sql/transform/{transform.name}.sql: {ours}. Nothing was applied; the CDM is as it was.",
+            transform=transform.name,
+            sqlstate=ours.sqlstate,
+        ) from error
+    execute(connection, "SET LOCAL search_path TO DEFAULT")
+
+
+def run_increment(database: Database, delta: Delta, transform: str) -> Result:
+    """Run one transform for its affected persons, in one transaction on a connection of its own."""
+    schemas, table = delta.schemas, cdm_tables()[transform]
+    with database.connection() as connection:
+        persons = build_scope(connection, delta, transform)
+        if not persons:
+            return Result()
+        path = build_world(connection, delta, transform)
+        execute(connection, create_table(table, schemas.result, unlogged=True, constraints=False))
+        if transform in PERSON_BESIDE:
+            execute(connection, sql.SQL("ALTER TABLE {} ADD COLUMN person_id bigint").format(name(schemas.result, transform)))
+        execute_transform(connection, transforms()[transform], path)
+        execute(connection, sql.SQL("ANALYZE {}").format(name(schemas.result, transform)))
+        rows = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(name(schemas.result, transform))))
+        gone, added = _difference(connection, delta, table)
+    return Result(persons=persons, rows=rows, gone=gone, added=added)
+
+
+def _difference(connection: Connection, delta: Delta, table: CdmTable) -> tuple[int, int]:
+    """Make `gone_<table>` and `added_<table>`: the rows by which the result differs from the committed ones."""
+    schemas = delta.schemas
+    names = (*table.columns, "person_id") if table.name in PERSON_BESIDE else table.columns
+    parts = {
+        "old": _committed(delta, table),
+        "result": name(schemas.result, table.name),
+        "same": sql.SQL(" AND ").join(
+            sql.SQL("old.{0} = new.{0}").format(sql.Identifier(c)) for c in identity(table)
+        )
+        if table.name != "cdm_source"
+        else sql.SQL("true"),
+        "differs": sql.SQL("{} *<> {}").format(row_of(list(names), "old"), row_of(list(names), "new")),
+        "key": sql.Identifier(identity(table)[0]),
+    }
+    counts = []
+    for kind, mine, text in (
+        ("gone", "old", "SELECT {listed} FROM ({old}) AS old LEFT JOIN {result} AS new ON {same} WHERE new.{key} IS NULL OR {differs}"),
+        ("added", "new", "SELECT {listed} FROM {result} AS new LEFT JOIN ({old}) AS old ON {same} WHERE old.{key} IS NULL OR {differs}"),
+    ):
+        query = sql.SQL(text).format(listed=columns(list(names), mine), **parts)  # type: ignore[arg-type]
+        target = name(schemas.run, f"{kind}_{table.name}")
+        counts.append(execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} AS ").format(target) + query).rowcount)
+        execute(connection, sql.SQL("ANALYZE {}").format(target))
+    return counts[0], counts[1]
+
+
+def _committed(delta: Delta, table: CdmTable) -> sql.Composed:
+    """The committed rows of a CDM table's persons in scope, with their person."""
+    schemas = delta.schemas
+    committed = name(schemas.cdm, table.name)
+    if not has_person(table.name):
+        return sql.SQL("SELECT * FROM {}").format(committed)
+    scope = name(schemas.run, scope_name(table.name))
+    if table.name == "fact_relationship":
+        return sql.SQL("SELECT beside.* FROM {} AS beside INNER JOIN {} AS scope ON scope.person_id = beside.person_id").format(
+            name(schemas.state, "fact_relationship_person"), scope
+        )
+    if table.name == "cost":
+        return sql.SQL(
+            "SELECT image.*, beside.person_id FROM {} AS beside INNER JOIN {} AS scope ON scope.person_id = beside.person_id"
+            " INNER JOIN {} AS image ON image.cost_id = beside.cost_id"
+        ).format(name(schemas.state, "cost_person"), scope, committed)
+    return sql.SQL("SELECT image.* FROM {} AS image INNER JOIN {} AS scope ON scope.person_id = image.person_id").format(
+        committed, scope
+    )
+
+
+def full_path(schemas: Schemas) -> list[str]:
+    """The search path of a full load's transforms and views."""
+    return [schemas.run, schemas.delta, schemas.next_staging, schemas.next_cdm, schemas.state, schemas.vocabulary]
+
+
+def prepare_full(connection: Connection, schemas: Schemas) -> None:
+    """Make the CDM tables of a full load beside, and over the whole new image the views that tell which codes are in use."""
+    for schema in (schemas.delta, schemas.next_cdm):
+        create_schema(connection, schema)
+    for transform in transforms():
+        execute(connection, create_table(cdm_tables()[transform], schemas.next_cdm))
+        if transform in PERSON_BESIDE:
+            execute(connection, sql.SQL("ALTER TABLE {} ADD COLUMN person_id bigint").format(name(schemas.next_cdm, transform)))
+    create_views(connection, schemas.delta, code_views(), full_path(schemas))
+
+
+def prepare_full_views(connection: Connection, schemas: Schemas) -> None:
+    """Make the other shared views; they join the look-ups, which must be there."""
+    others = [views()[n] for n in view_order() if views()[n] not in code_views()]
+    create_views(connection, schemas.delta, others, full_path(schemas))
+
+
+def run_full(database: Database, schemas: Schemas, transform: str, path: list[str], *, foreign_keys: bool) -> Result:
+    """Run one transform over everything into the CDM built beside, then index and analyze its table."""
+    table = cdm_tables()[transform]
+    target = name(schemas.next_cdm, transform)
+    with database.connection() as connection:
+        execute_transform(connection, transforms()[transform], path)
+        key = primary_key_statement(table, schemas.next_cdm)
+        for statement in ([key] if key else []) + list(index_statements(table, schemas.next_cdm, foreign_keys=foreign_keys)):
+            execute(connection, statement)
+        execute(connection, sql.SQL("ANALYZE {}").format(target))
+        rows = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(target)))
+    return Result(persons=0, rows=rows, gone=0, added=rows)

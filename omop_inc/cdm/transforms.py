@@ -1,0 +1,126 @@
+"""The SQL files of sql/transform and sql/view: their headers, what they read, and the waves in which they may run.
+
+Belongs here: parsing headers, the dependency graph. Does not: what rows a transform sees (store/scope.py).
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+
+from omop_inc.resources import list_sql, read_sql
+from omop_inc.source.tables import SOURCE_TABLES
+
+Reads = Mapping[str, tuple[str, ...]]
+
+# A view with a target: of its rows a transform reads those that go to its own table.
+ROUTED_VIEW = "clinical_event"
+# The view of all codes that a transform looks up.
+CODE_VIEW = "code_in_use"
+
+_READS = re.compile(r"^-- reads:\s*(\w+)\s*(?:\(([^)]*)\))?", re.MULTILINE)
+_WRITES = re.compile(r"^-- writes:\s*(\w+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqlFile:
+    """One file of sql/transform or sql/view."""
+
+    name: str  # of the file, which is that of the CDM table or view
+    text: str
+    reads: Reads  # name of a source table, view or CDM table -> columns
+
+    @property
+    def source_reads(self) -> Reads:
+        """The source tables and columns that the file names itself."""
+        return {table: names for table, names in self.reads.items() if table in SOURCE_TABLES}
+
+    @property
+    def view_reads(self) -> tuple[str, ...]:
+        """The shared views that the file names."""
+        return tuple(n for n in self.reads if n in views())
+
+    @property
+    def cdm_reads(self) -> Reads:
+        """The CDM tables and columns that the file names: other transforms' output."""
+        return {n: c for n, c in self.reads.items() if n not in SOURCE_TABLES and n not in views()}
+
+
+def _parse(folder: str, file: str) -> SqlFile:
+    text = read_sql(f"{folder}/{file}.sql")
+    reads: dict[str, tuple[str, ...]] = {}
+    for table, listed in _READS.findall(text):
+        reads[table] = tuple(sorted({*reads.get(table, ()), *(c.strip() for c in listed.split(",") if c.strip())}))
+    return SqlFile(name=file, text=text, reads=reads)
+
+
+@functools.cache
+def views() -> dict[str, SqlFile]:
+    """The shared views by name."""
+    return {file: _parse("view", file) for file in list_sql("view")}
+
+
+@functools.cache
+def transforms() -> dict[str, SqlFile]:
+    """The transforms by the CDM table that each writes."""
+    found = {file: _parse("transform", file) for file in list_sql("transform")}
+    for transform in found.values():
+        written = _WRITES.findall(transform.text)
+        if written != [transform.name]:
+            raise ValueError(f"sql/transform/{transform.name}.sql: expected one line '-- writes: {transform.name}', found {written}")
+    return found
+
+
+def code_views() -> list[SqlFile]:
+    """The views that tell which codes are in use: they join no look-up, because the look-ups are made from them."""
+    return [*views_of(views()[CODE_VIEW]), views()[CODE_VIEW]]
+
+
+def view_order() -> list[str]:
+    """All shared views, each after those that it reads."""
+    return list(TopologicalSorter({n: view.view_reads for n, view in views().items()}).static_order())
+
+
+def views_of(*files: SqlFile, but: str | None = None) -> list[SqlFile]:
+    """The views that files read, directly or through others, each once and after those that it reads.
+
+    Args:
+        but: A view to leave out, with what is reached through it alone.
+    """
+    graph: dict[str, tuple[str, ...]] = {}
+    todo = [n for file in files for n in file.view_reads]
+    while todo:
+        view = views()[todo.pop()]
+        if view.name != but and view.name not in graph:
+            graph[view.name] = tuple(n for n in view.view_reads if n != but)
+            todo += view.view_reads
+    return [views()[n] for n in TopologicalSorter(graph).static_order()]
+
+
+def all_reads(file: SqlFile, *, with_routed: bool = True) -> tuple[Reads, Reads]:
+    """The source tables and the CDM tables that a file reads, with columns, through its views as well.
+
+    Args:
+        with_routed: Whether to follow the routed view, of which a transform sees only its own rows.
+    """
+    sources: dict[str, set[str]] = {}
+    cdm: dict[str, set[str]] = {}
+    for one in (file, *views_of(file, but=None if with_routed else ROUTED_VIEW)):
+        for target, reads in ((sources, one.source_reads), (cdm, one.cdm_reads)):
+            for table, names in reads.items():
+                target.setdefault(table, set()).update(names)
+    return {t: tuple(sorted(c)) for t, c in sources.items()}, {t: tuple(sorted(c)) for t, c in cdm.items()}
+
+
+def waves() -> list[list[str]]:
+    """The transforms in the order of their reads: those of one wave need nothing of each other."""
+    graph = {name: set(all_reads(transform)[1]) for name, transform in transforms().items()}
+    sorter = TopologicalSorter(graph)
+    sorter.prepare()
+    result = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        result.append(ready)
+        sorter.done(*ready)
+    return result

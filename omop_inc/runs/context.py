@@ -1,0 +1,110 @@
+"""What all steps of one run share, and the session that holds its lock.
+
+Belongs here: opening and closing a run. Does not: its steps.
+"""
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from psycopg import sql
+
+from omop_inc.cdm.vocabulary import load_vocabulary
+from omop_inc.errors import RunBusyError
+from omop_inc.runs.conductor import Conductor
+from omop_inc.settings import Settings
+from omop_inc.store import ledger, state
+from omop_inc.store.db import Connection, Database, execute, translated
+from omop_inc.store.schemas import Schemas
+from omop_inc.telling.summary import Summary
+from omop_inc.telling.timings import Recorder
+
+LOCK_POLL_S = 0.1
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One run: its settings, its database, its lock, and what it has found so far."""
+
+    run_id: str
+    kind: str  # incremental, full_reload
+    settings: Settings
+    database: Database
+    schemas: Schemas
+    session: sa.Connection  # holds the advisory lock; its transaction publishes
+    conductor: Conductor
+    recorder: Recorder
+    summary: Summary
+    last: ledger.LastRun | None = None
+    made_under: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def raw(self) -> Connection:
+        """The session's own psycopg connection."""
+        connection: Any = self.session.connection.driver_connection
+        return connection  # type: ignore[no-any-return]
+
+    def each(self, step: str, tables: list[str], work: Callable[[str], Any]) -> dict[str, Any]:
+        """Carry out a step for several tables."""
+        return self.conductor.each(step, tables, work)
+
+
+def new_run_id() -> str:
+    """An id that nobody has: 32 hexadecimal digits."""
+    return uuid.uuid4().hex
+
+
+@contextlib.contextmanager
+def locked_session(database: Database, schemas: Schemas, wait_s: float) -> Iterator[sa.Connection]:
+    """A session that holds the CDM's advisory lock until the end.
+
+    Raises:
+        RunBusyError: If another run holds it for longer than `wait_s`; a killed run's session ends within that time.
+    """
+    deadline = time.monotonic() + wait_s
+    with translated(), database.engine.connect() as session:
+        while True:
+            query = sa.text("SELECT pg_try_advisory_lock(hashtextextended(:what, 0))")
+            got = session.execute(query, {"what": f"omop_inc run {schemas.cdm}"}).scalar()
+            session.commit()
+            if got:
+                break
+            if time.monotonic() > deadline:
+                raise RunBusyError(f"Another run holds the CDM in schema '{schemas.cdm}'; this one changed nothing. Start it again later.")
+            time.sleep(LOCK_POLL_S)
+        yield session
+
+
+def prepare_store(run: Run) -> None:
+    """Make sure that the store is there and fits, and drop what a killed run left."""
+    with run.session.begin():
+        if not state.exists(run.raw, run.schemas):
+            state.create(run.raw, run.schemas)
+            ledger.create(run.session, run.schemas)
+    drop_run_schemas(run)
+    with run.session.begin():
+        run.last = ledger.read_last_run(run.session, run.schemas)
+
+
+def load_vocabulary_if_named(run: Run, path: Any) -> None:
+    """Load the vocabulary that the caller names, unless it is the one in use."""
+    if path is None:
+        return
+    with run.recorder.step("vocabulary") as counts, run.database.pool.connection() as connection:
+        info = load_vocabulary(connection, path, run.schemas.vocabulary)
+        counts.rows_written = sum(info.rows.values()) if info.is_new else 0
+
+
+def drop_run_schemas(run: Run) -> None:
+    """Drop the run-scoped schemas of this CDM, a few at a time so that no lock table overflows."""
+    query = "SELECT nspname FROM pg_namespace WHERE nspname = %s OR nspname LIKE %s ORDER BY nspname DESC"
+    pattern = run.schemas.run.replace("_", r"\_") + r"\_%"
+    with run.session.begin():
+        found = [row[0] for row in execute(run.raw, query, (run.schemas.run, pattern))]
+    for schema in found:
+        with run.session.begin():
+            execute(run.raw, sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))

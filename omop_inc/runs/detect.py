@@ -1,0 +1,106 @@
+"""Detect what differs between a snapshot and the committed state, file by file.
+
+Belongs here: the funnel of one file (digest, hashes, multiset difference), the snapshot's digest. Does not: hashing
+itself (source/hashing.py) and the state's format (store/state.py).
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_128
+
+from omop_inc.runs.context import Run
+from omop_inc.source.deltas import Delta64, Multiset, compare
+from omop_inc.source.hashing import digest_file, sum128
+from omop_inc.source.records import hash_records
+from omop_inc.source.snapshot import Snapshot, SourceFile
+from omop_inc.source.tables import SOURCE_TABLES
+from omop_inc.store.state import TableState, read_hashes
+
+Hashes128 = NDArray[np.uint64]
+_NONE = Multiset(values=np.empty(0, dtype=np.uint64), counts=np.empty(0, dtype=np.int64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a snapshot holds of one source table, against what the last run saw."""
+
+    table: str
+    file: SourceFile | None
+    before: TableState
+    digest: bytes | None
+    rows: int  # records of the file
+    hash_sum: int  # of the file's records
+    hashes: Hashes128 | None = None  # (n, 2) in file order; None where the file is as it was
+    delta: Delta64 | None = None  # None where the file is as it was
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether any row came or went."""
+        return self.delta is not None and bool(self.delta.new.total or self.delta.removed.total)
+
+
+def detect(run: Run, snapshot: Snapshot, states: dict[str, TableState]) -> dict[str, Seen]:
+    """Compare every file of a snapshot with the state; files that are as they were are read once and not hashed."""
+
+    def work(table: str) -> Seen:
+        with run.recorder.step("detect", table) as counts:
+            seen = detect_file(run, table, snapshot.files.get(table), states.get(table, TableState()))
+            counts.rows_in = seen.rows
+            if seen.delta is not None:
+                counts.rows_new, counts.rows_removed = seen.delta.new.total, seen.delta.removed.total
+        return seen
+
+    return run.each("detect", list(SOURCE_TABLES), work)
+
+
+def detect_file(run: Run, table: str, file: SourceFile | None, before: TableState) -> Seen:
+    """The funnel of one file."""
+    keeps = run.settings.mode == "append"
+    if file is None or file.is_empty:
+        return _absent(run, table, file, before, keeps=keeps)
+    digest = digest_file(file).digest
+    if digest == before.file_digest:
+        return Seen(table=table, file=file, before=before, digest=digest, rows=before.rows, hash_sum=before.hash_sum)
+    hashes = hash_records(file).hashes
+    with run.database.connection() as connection:
+        known = read_hashes(connection, run.schemas, table)
+    delta = compare(np.sort(hashes[:, 0]), known)
+    if keeps:
+        delta = dataclasses.replace(delta, removed=_NONE)
+    return Seen(
+        table=table,
+        file=file,
+        before=before,
+        digest=digest,
+        rows=len(hashes),
+        hash_sum=sum128(hashes),
+        hashes=hashes,
+        delta=delta,
+    )
+
+
+def _absent(run: Run, table: str, file: SourceFile | None, before: TableState, *, keeps: bool) -> Seen:
+    """A table without a file: all its rows went, if it had any."""
+    seen = Seen(table=table, file=file, before=before, digest=None, rows=0, hash_sum=0)
+    if keeps or not before.rows:
+        return seen
+    with run.database.connection() as connection:
+        known = read_hashes(connection, run.schemas, table)
+    none = np.empty((0, 2), dtype=np.uint64)
+    return dataclasses.replace(seen, hashes=none, delta=compare(none[:, 0], known))
+
+
+def digest_snapshot(rows: dict[str, tuple[int, int]]) -> str:
+    """The digest of a snapshot's content: of each table's rows and order-free hash sum.
+
+    Order of rows and columns, line ends, compression and file times do not change it; an absent file is an empty one.
+    """
+    digest = xxh3_128()
+    for table in sorted(rows):
+        count, hash_sum = rows[table]
+        if count:
+            digest.update(f"{table}:{count}:{hash_sum:032x}\n".encode())
+    return digest.hexdigest()

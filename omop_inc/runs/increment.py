@@ -1,0 +1,242 @@
+"""An increment: stage the delta, settle fates, run the affected transforms, publish the difference.
+
+Belongs here: the order of an increment's steps. Does not: detecting (detect.py), the full load (full.py).
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from omop_inc.cdm import lookups
+from omop_inc.cdm.cache import MapCache
+from omop_inc.cdm.delta import Delta
+from omop_inc.cdm.publish import Written, apply_difference
+from omop_inc.cdm.results import Result, run_increment
+from omop_inc.cdm.scope import build_delta_views, create_known_persons, gather_routed
+from omop_inc.cdm.transforms import transforms, waves
+from omop_inc.errors import StateMismatchError
+from omop_inc.runs import accounting, guards
+from omop_inc.runs.context import Run
+from omop_inc.runs.detect import Seen
+from omop_inc.runs.publishing import Outcome, publishing
+from omop_inc.source.deltas import select_new
+from omop_inc.source.hashing import sum128
+from omop_inc.source.tables import SOURCE_TABLES
+from omop_inc.store import apply, fates, intake, pairing
+from omop_inc.store.db import Connection, execute
+from omop_inc.store.schemas import Schemas, name
+from omop_inc.store.state import MODULUS, TableState, write_delta, write_table_state
+from omop_inc.store.staging import hash_hex
+
+# Transforms whose rows follow the run's parameters as well.
+OF_PARAMETERS = frozenset({"cdm_source", "metadata"})
+
+
+def increment(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
+    """Bring the CDM from the last snapshot to this one."""
+    _create_run_schemas(run)
+    changed = [table for table, one in seen.items() if one.is_changed]
+    run.each("stage", changed, lambda table: stage(run, seen[table]))
+    settled = settle(run, changed)
+    if run.settings.mode == "snapshot":
+        with run.recorder.step("guard"):
+            guards.check_losses(run, seen, outcome.snapshot_digest, is_full=False, tables=changed)
+    delta = _prepare_transforms(run, settled, outcome)
+    for wave in waves():
+        results = run.each("transform", wave, lambda transform: _transform(run, delta, transform))
+        delta.ran |= {transform for transform, result in results.items() if result.persons}
+    _publish(run, seen, delta, outcome)
+
+
+def _create_run_schemas(run: Run) -> None:
+    with run.database.connection() as connection:
+        for schema in (run.schemas.run, run.schemas.result):
+            execute(connection, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        intake.create_bad_table(connection, run.schemas)
+
+
+def stage(run: Run, seen: Seen) -> None:
+    """Take a file's new records in, and find the stored rows that left."""
+    table, schemas = SOURCE_TABLES[seen.table], run.schemas
+    assert seen.delta is not None and seen.hashes is not None
+    with run.recorder.step("stage", seen.table) as counts:
+        with run.database.connection() as connection:
+            intake.create_intake_tables(connection, schemas, table)
+        if seen.file is not None and seen.delta.new.total:
+            want = select_new(seen.hashes, seen.delta.new)
+            taken = intake.stage_delta(run.database, schemas, seen.file, want, run.settings.chunk_rows)
+            counts.rows_in, counts.rows_new = taken.rows, taken.good
+            if taken.rows != seen.delta.new.total:
+                raise StateMismatchError(f"'{seen.table}.csv' was changed while it was read. Start the run again when it is whole.")
+            entering = sum128(seen.hashes[want])
+        else:
+            entering = 0
+        with run.database.connection() as connection:
+            if run.settings.mode == "append":
+                _note_kept(connection, schemas, seen)
+                counts.rows_removed = pairing.find_replaced(connection, schemas, table)
+                return
+            leaving = intake.find_leaving(connection, schemas, table, seen.delta)
+            counts.rows_removed = seen.delta.removed.total
+            execute(connection, sql.SQL("ANALYZE {}").format(name(schemas.run, seen.table + "_leave")))
+        if (seen.before.hash_sum - leaving + entering) % MODULUS != seen.hash_sum:
+            raise StateMismatchError(
+                f"The hash state of '{seen.table}' does not lead to the file: its 128-bit sums disagree. Nothing was applied."
+                " Rebuild with a full reload, which reads every row."
+            )
+
+
+def _note_kept(connection: Connection, schemas: Schemas, seen: Seen) -> None:
+    """The hashes of the file's records, so that a row which the folder still holds is not replaced (append mode)."""
+    assert seen.hashes is not None
+    kept = name(schemas.run, seen.table + "_kept")
+    execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} (row_hash uuid)").format(kept))
+    with connection.cursor() as cursor, cursor.copy(sql.SQL("COPY {} FROM STDIN").format(kept)) as copy:
+        copy.write(b"".join(line + b"\n" for line in hash_hex(seen.hashes)))
+    execute(connection, sql.SQL("ANALYZE {}").format(kept))
+
+
+def settle(run: Run, changed: list[str]) -> set[str]:
+    """Give ids and fates to all candidates, parents before children.
+
+    Returns:
+        The tables whose staged image will change.
+    """
+    schemas = run.schemas
+    settled: set[str] = set()
+    with run.database.connection() as connection:
+        held = fates.held_tables(connection, schemas)
+        for table in SOURCE_TABLES.values():
+            is_reached = any(parent.table in settled for parent in table.parents)
+            if table.name not in changed and table.name not in held and not is_reached:
+                continue
+            with run.recorder.step("settle", table.name) as counts:
+                if table.name not in changed:
+                    intake.create_intake_tables(connection, schemas, table)
+                pairing.assign_row_ids(connection, schemas, table)
+                fates.gather_candidates(connection, schemas, table, settled)
+                fates.decide(connection, schemas, table, settled)
+                moves = accounting.count_moves(connection, schemas, table.name)
+                counts.rows_new = moves.entered - moves.changed
+                counts.rows_changed = moves.changed
+                counts.rows_removed = moves.left - moves.changed
+            settled.add(table.name)
+    return settled
+
+
+def _prepare_transforms(run: Run, settled: set[str], outcome: Outcome) -> Delta:
+    """Make what the transforms share: parameters, codes, and which persons' rows go where."""
+    last = run.last
+    assert last is not None
+    differs = {key for key, value in run.made_under.items() if last.fingerprint.get(key) != value}
+    everything = bool(differs & {"vocabulary", "transforms"})
+    is_other = bool(differs) or outcome.snapshot_date != last.snapshot_date
+    delta = Delta(
+        schemas=run.schemas, settled=settled, everything=everything, forced=OF_PARAMETERS if is_other else frozenset()
+    )
+    with run.recorder.step("codes") as counts, run.database.connection() as connection:
+        parameters = lookups.read_parameters(connection, run.schemas, outcome.snapshot_date)
+        lookups.create_lookups(connection, run.schemas, parameters)
+        build_delta_views(connection, delta)
+        lookups.gather_codes(connection, run.schemas, run.schemas.delta, with_known=True)
+        report = lookups.resolve_codes(connection, run.schemas, MapCache(run.settings.cache_dir))
+        counts.rows_in = report.codes
+        create_known_persons(connection, delta)
+        gather_routed(connection, delta)
+    warn_of_missing(run, report.missing_fixed)
+    return delta
+
+
+def warn_of_missing(run: Run, missing: tuple[int, ...]) -> None:
+    """Name the fixed concepts that the vocabulary lacks and that are therefore written as 0."""
+    if missing:
+        run.summary.warnings.append(f"The vocabulary lacks these fixed concepts, written as 0: {', '.join(map(str, missing))}.")
+
+
+def _transform(run: Run, delta: Delta, transform: str) -> Result:
+    with run.recorder.step("transform", transform) as counts:
+        result = run_increment(run.database, delta, transform)
+        counts.rows_in, counts.rows_new, counts.rows_removed = result.persons, result.added, result.gone
+        counts.rows_written = result.rows
+    return result
+
+
+def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome) -> None:
+    """The publishing transaction of an increment."""
+    with run.recorder.step("publish") as counts, publishing(run, outcome) as generation:
+        connection, schemas = run.raw, run.schemas
+        before = accounting.count_held(connection, schemas)
+        for table in SOURCE_TABLES:
+            if table in delta.settled:
+                counts.rows_written += apply.apply_delta(connection, schemas, SOURCE_TABLES[table])
+        apply.apply_bad_records(connection, schemas, run.run_id, replace=False)
+        totals = _last_totals(run)
+        for transform in transforms():
+            written = apply_difference(connection, schemas, transform, run.run_id) if transform in delta.ran else Written()
+            total = totals.get(transform, 0) + written.inserted - written.deleted
+            run.summary.cdm_tables[transform] = {"inserted": written.inserted, "deleted": written.deleted, "total": total}
+            counts.rows_written += written.inserted
+        apply.apply_content_ids(connection, schemas)
+        lookups.keep_codes(connection, schemas)
+        loaded = _account(run, seen, delta, before)
+        _write_state(run, seen, loaded, generation)
+
+
+def _last_totals(run: Run) -> dict[str, int]:
+    assert run.last is not None
+    return {table: counts["total"] for table, counts in run.last.summary["cdm_tables"].items()}
+
+
+def _account(run: Run, seen: dict[str, Seen], delta: Delta, before: dict[str, accounting.Held]) -> dict[str, int]:
+    """Count every table's fates, and stop if they do not add up.
+
+    Returns:
+        Rows of the staged image by table.
+    """
+    none, after, loaded = accounting.Held(), accounting.count_held(run.raw, run.schemas), {}
+    for table, one in seen.items():
+        moves = accounting.count_moves(run.raw, run.schemas, table) if table in delta.settled else accounting.Moves()
+        loaded[table] = one.before.loaded - moves.left + moves.entered
+        counts = accounting.account(one, moves, after.get(table, none), before.get(table, none).copies)
+        if run.settings.mode == "append" and one.delta is not None:
+            held = accounting.count_read_held(run.raw, run.schemas, table)
+            counts.quarantined, counts.pending = held.quarantined, held.pending
+            counts.unchanged = counts.read - counts.new - counts.changed - held.quarantined - held.pending
+        run.summary.source_tables[table] = counts
+    accounting.check_accounts(run)
+    return loaded
+
+
+def _write_state(run: Run, seen: dict[str, Seen], loaded: dict[str, int], generation: int) -> None:
+    """Write the state of every table whose rows, counts or file changed."""
+    for table, one in seen.items():
+        removed = np.empty(0, dtype=np.uint64)
+        state = replace(one.before, file_digest=one.digest, rows=one.rows, hash_sum=one.hash_sum, loaded=loaded[table])
+        if one.delta is not None and run.settings.mode == "append":
+            state, removed = _appended_state(run, one, state)
+        elif one.delta is not None:
+            removed = np.repeat(one.delta.removed.values, one.delta.removed.counts)
+        counts = run.summary.source_tables[table]
+        state = replace(state, quarantined=counts.quarantined, pending=counts.pending)
+        if one.rows or one.before.rows:
+            write_table_state(run.raw, run.schemas, table, state)
+        if one.is_changed:
+            assert one.delta is not None
+            added = np.repeat(one.delta.new.values, one.delta.new.counts)
+            write_delta(run.raw, run.schemas, table, generation, added, removed)
+
+
+def _appended_state(run: Run, seen: Seen, state: TableState) -> tuple[TableState, NDArray[np.uint64]]:
+    """In append mode the state follows the image: what it held, the new rows, without those that were replaced.
+
+    The file's digest stands for the image only where the image holds nothing else.
+    """
+    assert seen.delta is not None and seen.hashes is not None
+    replaced = intake.read_leaving_hashes(run.raw, run.schemas, seen.table) if seen.is_changed else seen.hashes[:0]
+    new = sum128(seen.hashes[select_new(seen.hashes, seen.delta.new)])
+    hash_sum = (seen.before.hash_sum + new - sum128(replaced)) % MODULUS
+    rows = seen.before.rows + seen.delta.new.total - len(replaced)
+    digest = seen.digest if hash_sum == seen.hash_sum and rows == seen.rows else None
+    return replace(state, file_digest=digest, rows=rows, hash_sum=hash_sum), replaced[:, 0]

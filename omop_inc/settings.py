@@ -1,0 +1,76 @@
+"""Every setting of a run in one frozen, typed model, read from `OMOP_INC_*` and the command line.
+
+Belongs here: names, types, defaults and their checks. Does not: what is done with them.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from omop_inc.errors import SettingsError
+
+Mode = Literal["snapshot", "append"]
+
+# The longest suffix we put behind a schema's name is "_staging_next"; PostgreSQL's names end at 63 bytes.
+MAX_SCHEMA_NAME = 40
+
+
+class Settings(BaseSettings):
+    """The settings of one run; unknown names are refused."""
+
+    model_config = SettingsConfigDict(env_prefix="OMOP_INC_", frozen=True, extra="forbid")
+
+    state_dir: Path = Field(Path("state"), description="where the embedded database, the cache and the logs live")
+    database_url: SecretStr | None = Field(None, description="libpq URL of a PostgreSQL 14-18; empty: the embedded one")
+    postgres_bin: Path | None = Field(None, description="folder of PostgreSQL's programs for the embedded database")
+    cdm_schema: str = Field("cdm", description="schema of the CDM tables; every CDM schema has a store of its own")
+    vocabulary_schema: str = Field("vocab", description="schema of the vocabulary, shared by all CDM schemas")
+    mode: Mode = Field("snapshot", description="snapshot: an absent row was removed; append: nothing is removed")
+    unknown_columns: Literal["freeze", "ignore"] = Field("freeze", description="what an unknown column does")
+    foreign_keys: bool = Field(False, description="add the CDM's foreign keys (they cost time at every load)")
+    allow: str | None = Field(None, description="digest of the one snapshot for which a guard may be overridden")
+    allow_older: bool = Field(False, description="apply a snapshot whose manifest is dated before the last one")
+    renumber: bool = Field(False, description="full reload only: forget all ids and start afresh")
+    workers: int = Field(default_factory=lambda: max(2, os.cpu_count() or 1), ge=1, le=64, description="connections")
+    chunk_rows: int = Field(50_000, ge=100, description="rows checked and copied at a time")
+    lock_wait_s: float = Field(1.5, ge=0, description="how long a second run waits for the first before it is skipped")
+    keep_runs: int = Field(100, ge=1, description="ledger and timing rows kept of runs that changed nothing")
+
+    @field_validator("cdm_schema", "vocabulary_schema")
+    @classmethod
+    def _check_schema_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z_][a-z0-9_]*", name) or len(name) > MAX_SCHEMA_NAME or name.startswith("pg_"):
+            raise ValueError(f"expected lower-case letters, digits and _ (at most {MAX_SCHEMA_NAME}), not starting with a digit or pg_")
+        return name
+
+    @field_validator("database_url")
+    @classmethod
+    def _empty_is_none(cls, url: SecretStr | None) -> SecretStr | None:
+        return url if url and url.get_secret_value().strip() else None
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of the vocabulary cache."""
+        return self.state_dir / "cache"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment, with the given ones on top.
+
+    Args:
+        overrides: Settings by name; None means not given.
+
+    Raises:
+        SettingsError: If a name or a value is not one that we know; the message lists each without its value.
+    """
+    if os.environ.get("PANDERA_VALIDATION_ENABLED", "True").lower() in ("false", "0"):
+        raise SettingsError("PANDERA_VALIDATION_ENABLED switches validation off; expected it unset. Unset it and start again.")
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        found = sorted(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise SettingsError("Settings: " + "; ".join(found)) from None

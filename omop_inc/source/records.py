@@ -1,0 +1,231 @@
+"""A file's records: split, checked for shape, hashed, and given as frames and COPY lines.
+
+Belongs here: the one way from a file to hashes and rows, so that both agree on the order and number of records.
+Does not: what a value must look like (validation.py), the canonical line itself (hashing.py, lines.py).
+
+The file is read in blocks of whole lines. A block without quotes, carriage returns and zero bytes, in UTF-8, with the
+right number of fields in every line goes the plain way (lines.plain_batch); any other is read record by record
+(lines.careful_batch). Both give the same canonical lines.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import compress
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from omop_inc.errors import SourceFileError
+from omop_inc.source.hashing import hash_lines, truncated
+from omop_inc.source.lines import MAX_RECORD_BYTES, Batch, Layout, careful_batch, layout_of, plain_batch
+from omop_inc.source.snapshot import BLOCK_BYTES, SourceFile, read_blocks
+from omop_inc.source.tables import SOURCE_TABLES
+
+Hashes128 = npt.NDArray[np.uint64]  # shape (n, 2): high and low 64 bits
+
+# A chunk of 50,000 rows of the widest table is 25 MB of lines.
+CHUNK_ROWS = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadRecord:
+    """A record that cannot be read as a row; it goes to quarantine as it stands."""
+
+    index: int  # number of the record in the file, from 0
+    line: int  # physical line where it starts, the header is 1
+    rule: str  # field_count, encoding, nul, line_break, quote, copy_end
+    record: bytes  # as the file holds it, without its line end
+    hash: tuple[int, int]  # high and low 64 bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Some records of a file, in file order; the first five run in parallel, bad records are apart."""
+
+    indexes: npt.NDArray[np.int64]  # number of each record in the file, from 0, bad ones counted
+    line_numbers: npt.NDArray[np.int64]  # physical line where each starts, the header is 1
+    hashes: Hashes128
+    copy_lines: list[bytes]  # COPY text format, DELIMITER ',', NULL '', line end included; staged columns in canonical order
+    frame: pl.DataFrame  # staged columns as text, empty is null
+    bad: list[BadRecord]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hashes:
+    """The hashes of all records of a file, in file order, bad ones included."""
+
+    hashes: Hashes128
+    bad_count: int
+
+
+def hash_records(file: SourceFile) -> Hashes:
+    """Hash every record of a file, without parsing more than it must.
+
+    Raises:
+        SourceFileError: If the file is damaged, or holds another number of records than the manifest says.
+    """
+    parts: list[Hashes128] = [np.empty((0, 2), dtype=np.uint64)]
+    bad_count = 0
+    for batch in _batches(file):
+        parts.append(hash_lines(batch.lines))
+        bad_count += len(batch.bad)
+    hashes = np.concatenate(parts)
+    if file.expected_rows is not None and len(hashes) != file.expected_rows:
+        raise SourceFileError(
+            f"{file.name!r}: manifest.json says {file.expected_rows} records, found {len(hashes)}. Transfer the file again.",
+            table=file.table,
+            file=file.name,
+            rule="manifest",
+        )
+    return Hashes(hashes=hashes, bad_count=bad_count)
+
+
+def read_chunks(file: SourceFile, *, chunk_rows: int = CHUNK_ROWS, want: npt.NDArray[np.bool_] | None = None) -> Iterator[Chunk]:
+    """Read records as rows.
+
+    Args:
+        file: The file.
+        chunk_rows: Records in a chunk, about: a chunk ends with the block that fills it.
+        want: Which records, by their number in the file (as hash_records orders them); None is all.
+
+    Raises:
+        SourceFileError: If the file is damaged.
+    """
+    names = SOURCE_TABLES[file.table].staged
+    pending: list[Batch] = []
+    indexes: list[npt.NDArray[np.int64]] = []
+    count = first = 0
+    for batch in _batches(file):
+        size = len(batch.lines)
+        kept = np.arange(size) if want is None else np.flatnonzero(want[first : first + size])
+        if len(kept):
+            pending.append(batch if len(kept) == size else _keep(batch, kept))
+            indexes.append(kept + first)
+            count += len(kept)
+        first += size
+        if count >= chunk_rows:
+            yield _chunk(pending, np.concatenate(indexes), names)
+            pending, indexes, count = [], [], 0
+    if pending:
+        yield _chunk(pending, np.concatenate(indexes), names)
+
+
+def _keep(batch: Batch, kept: npt.NDArray[np.int64]) -> Batch:
+    """Keep the records of a batch at the given positions."""
+    positions = kept.tolist()
+    moved = {old: new for new, old in enumerate(positions)} if batch.bad or batch.special else {}
+    return Batch(
+        lines=[batch.lines[at] for at in positions],
+        line_numbers=batch.line_numbers[kept],
+        bad={moved[at]: rule for at, rule in batch.bad.items() if at in moved},
+        special={moved[at]: line for at, line in batch.special.items() if at in moved},
+    )
+
+
+def _chunk(batches: list[Batch], indexes: npt.NDArray[np.int64], names: tuple[str, ...]) -> Chunk:
+    batch = _joined(batches)
+    hashes = hash_lines(batch.lines)
+    is_good = np.ones(len(batch.lines), dtype=bool)
+    is_good[list(batch.bad)] = False
+    bad = [
+        BadRecord(
+            index=int(indexes[at]),
+            line=int(batch.line_numbers[at]),
+            rule=rule,
+            record=batch.lines[at][1:],
+            hash=(int(hashes[at, 0]), int(hashes[at, 1])),
+        )
+        for at, rule in batch.bad.items()
+    ]
+    good_lines = list(compress(batch.lines, is_good.tolist())) if bad else batch.lines
+    return Chunk(
+        indexes=indexes[is_good],
+        line_numbers=batch.line_numbers[is_good],
+        hashes=hashes[is_good],
+        copy_lines=_copy_lines(batch),
+        frame=_frame(good_lines, names, has_quotes=any(b'"' in batch.lines[at] for at in batch.special)),
+        bad=bad,
+    )
+
+
+def _joined(batches: list[Batch]) -> Batch:
+    """Put batches behind each other."""
+    lines: list[bytes] = []
+    bad: dict[int, str] = {}
+    special: dict[int, bytes] = {}
+    for batch in batches:
+        start = len(lines)
+        bad.update((start + at, rule) for at, rule in batch.bad.items())
+        special.update((start + at, line) for at, line in batch.special.items())
+        lines.extend(batch.lines)
+    line_numbers = np.concatenate([batch.line_numbers for batch in batches])
+    return Batch(lines=lines, line_numbers=line_numbers, bad=bad, special=special)
+
+
+def _copy_lines(batch: Batch) -> list[bytes]:
+    """Give the COPY lines of a batch's good records: the canonical line, or its escaped form where they differ."""
+    lines = [line + b"\n" for line in batch.lines]
+    for at, line in batch.special.items():
+        lines[at] = line
+    return [line for at, line in enumerate(lines) if at not in batch.bad] if batch.bad else lines
+
+
+def _frame(lines: list[bytes], names: tuple[str, ...], *, has_quotes: bool) -> pl.DataFrame:
+    """Parse canonical lines into text columns; empty is null."""
+    schema = dict.fromkeys(names, pl.String)
+    if not lines:
+        return pl.DataFrame(schema=schema)
+    data = b"\n".join(lines) + b"\n"
+    if has_quotes:  # rare, and Python's reader is exact about line breaks in quotes
+        rows = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
+        return pl.DataFrame([[field or None for field in row] for row in rows], schema=schema, orient="row")
+    return pl.read_csv(data, has_header=False, new_columns=list(names), schema=schema, quote_char=None, infer_schema=False)
+
+
+def _batches(file: SourceFile) -> Iterator[Batch]:
+    """Give a file's records in batches, in file order."""
+    layout = layout_of(SOURCE_TABLES[file.table], file.header)
+    tail = b""
+    line = 1  # physical number of the next line; the header is not yet passed
+    for data in read_blocks(file):
+        cut = data.rfind(b"\n") + 1
+        if not cut:
+            tail = _bounded(tail + data, file, line)
+            continue
+        block, tail = tail + data[:cut], data[cut:]
+        if line == 1:
+            block, line = block[block.index(b"\n") + 1 :], 2
+        if not block:
+            continue
+        batch, rest, used = _batch(block, layout, line, is_last=False)
+        line += used
+        tail = rest + tail
+        yield batch
+    if tail and not tail.endswith(b"\n"):
+        raise truncated(file)
+    if tail:
+        yield _batch(tail, layout, line, is_last=True)[0]
+
+
+def _batch(block: bytes, layout: Layout, line: int, *, is_last: bool) -> tuple[Batch, bytes, int]:
+    """Give a block's records, the bytes that belong to the next block, and the number of lines used."""
+    batch = plain_batch(block, layout, line)
+    if batch is not None:
+        return batch, b"", len(batch.lines)
+    batch, rest = careful_batch(block, layout, line, is_last=is_last)
+    return batch, rest, block.count(b"\n") - rest.count(b"\n")
+
+
+def _bounded(data: bytes, file: SourceFile, line: int) -> bytes:
+    if len(data) > 2 * MAX_RECORD_BYTES + BLOCK_BYTES:
+        raise SourceFileError(
+            f"{file.name!r}, line {line}: no line end within {MAX_RECORD_BYTES} bytes. Export or transfer it again.",
+            table=file.table,
+            file=file.name,
+            line=line,
+            rule="line_length",
+        )
+    return data

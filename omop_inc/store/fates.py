@@ -1,0 +1,205 @@
+"""What becomes of each row: loaded, pending until its parent comes, quarantined for its Id, or a copy of another.
+
+Belongs here: the rules of repeated Ids and parents, for an increment (candidates) and for a full load (whole images).
+Does not: bad records (intake.py) and ids (pairing.py).
+
+Rules (DESIGN: Validate). One Id with different content in patients, encounters, claims, careplans: all of them wait in
+quarantine. Identical copies of such a row are one. A row whose patient, encounter or claim is not loaded is pending; an
+encounter or claim is the parent only together with the same patient.
+"""
+
+from collections.abc import Iterable
+
+from psycopg import sql
+
+from omop_inc.source.tables import SOURCE_TABLES, Parent, SourceTable
+from omop_inc.store.db import Connection, execute, fetch_value
+from omop_inc.store.schemas import Schemas, name
+from omop_inc.store.staging import FATE_COLUMNS, all_columns, create_staged
+
+
+def held_tables(connection: Connection, schemas: Schemas) -> set[str]:
+    """The source tables of which rows are held in quarantine or pending."""
+    parts = [
+        sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(sql.Literal(t), name(schemas.quarantine, t))
+        for t in SOURCE_TABLES
+    ]
+    return {row[0] for row in execute(connection, sql.SQL(" UNION ALL ").join(parts))}
+
+
+def gather_candidates(connection: Connection, schemas: Schemas, table: SourceTable, settled: Iterable[str]) -> None:
+    """Add to a table's incoming candidates every stored row whose fate may change with them.
+
+    Args:
+        settled: The tables that have `_in` and `_out` tables already.
+    """
+    names = sql.SQL(", ").join(map(sql.Identifier, all_columns(table)))
+    held = sql.SQL(
+        "INSERT INTO {candidate} ({names}, origin, fate, rule) SELECT {names}, 'held', fate, rule FROM {held} AS held"
+        " WHERE NOT EXISTS (SELECT FROM {leave} AS leave WHERE leave.row_id = held.row_id)"
+    )
+    parts = {
+        "candidate": name(schemas.run, table.name + "_candidate"),
+        "leave": name(schemas.run, table.name + "_leave"),
+        "held": name(schemas.quarantine, table.name),
+        "staging": name(schemas.staging, table.name),
+        "names": names,
+    }
+    execute(connection, held.format(**parts))
+    for where in _reexamined(schemas, table, set(settled)):
+        statement = sql.SQL(
+            "INSERT INTO {candidate} ({names}, origin) SELECT {names}, 'staging' FROM {staging} AS image WHERE {where}"
+            " AND NOT EXISTS (SELECT FROM {leave} AS leave WHERE leave.row_id = image.row_id)"
+            " AND NOT EXISTS (SELECT FROM {candidate} AS other WHERE other.row_id = image.row_id)"
+        )
+        execute(connection, statement.format(where=where, **parts))
+
+
+def _reexamined(schemas: Schemas, table: SourceTable, settled: set[str]) -> list[sql.Composed]:
+    """Which staged rows may change their fate: children of parents that leave, and rows that share an Id."""
+    wheres = []
+    for parent in table.parents:
+        if parent.table in settled:
+            lost = sql.SQL(
+                "EXISTS (SELECT FROM {out} AS lost WHERE {same} AND NOT EXISTS (SELECT FROM {into} AS back WHERE {back}))"
+            ).format(
+                out=name(schemas.run, parent.table + "_out"),
+                into=name(schemas.run, parent.table + "_in"),
+                same=_is_parent(table, parent, "lost", "image"),
+                back=_same_row(parent, "back", "lost"),
+            )
+            wheres.append(lost)
+    if table.repeated_id == "quarantine":
+        candidate = name(schemas.run, table.name + "_candidate")
+        wheres.append(sql.SQL("image.id IN (SELECT id FROM {})").format(candidate))
+    return wheres
+
+
+def _is_parent(table: SourceTable, parent: Parent, parent_alias: str, child_alias: str) -> sql.Composed:
+    """The condition under which a row is another's parent; joined on the person, so that it runs distributed too."""
+    above = SOURCE_TABLES[parent.table]
+    assert table.patient is not None and above.patient is not None
+    pairs = {(above.patient, table.patient), ("id", parent.column)}
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(parent_alias, a), sql.Identifier(child_alias, c)) for a, c in sorted(pairs)
+    )
+
+
+def _same_row(parent: Parent, one: str, other: str) -> sql.Composed:
+    """The condition under which two versions of a parent row are the same parent."""
+    owner = SOURCE_TABLES[parent.table].patient
+    assert owner is not None
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(one, c), sql.Identifier(other, c)) for c in sorted({owner, "id"})
+    )
+
+
+def decide(connection: Connection, schemas: Schemas, table: SourceTable, settled: Iterable[str]) -> None:
+    """Decide the fate of every candidate of an increment and derive the rows that enter and leave the image."""
+    candidate = name(schemas.run, table.name + "_candidate")
+    execute(connection, sql.SQL("ALTER TABLE {} ADD COLUMN was text").format(candidate))
+    execute(connection, sql.SQL("UPDATE {} SET was = concat(fate, ' ', rule), fate = NULL, rule = NULL").format(candidate))
+    if table.repeated_id == "quarantine":
+        repeated = "SELECT id FROM {} GROUP BY id HAVING count(DISTINCT row_hash) > 1"
+        _mark(connection, candidate, "quarantined", "repeated_id", sql.SQL("id IN (" + repeated + ")").format(candidate))
+    for parent in table.parents:
+        _mark(connection, candidate, "pending", f"parent_{parent.column}", _lacks(schemas, table, parent, set(settled)))
+    if table.repeated_id == "quarantine":
+        copy = sql.SQL("EXISTS (SELECT FROM {} AS first WHERE first.id = candidate.id AND first.fate IS NULL AND first.row_id < candidate.row_id)")
+        _mark(connection, candidate, "copy", "identical", copy.format(candidate))
+    execute(connection, sql.SQL("UPDATE {} SET fate = 'loaded' WHERE fate IS NULL").format(candidate))
+    _derive(connection, schemas, table)
+
+
+def _mark(connection: Connection, candidate: sql.Identifier, fate: str, rule: str, where: sql.Composed) -> None:
+    statement = sql.SQL("UPDATE {} AS candidate SET fate = {}, rule = {} WHERE fate IS NULL AND {}")
+    execute(connection, statement.format(candidate, sql.Literal(fate), sql.Literal(rule), where))
+
+
+def _lacks(schemas: Schemas, table: SourceTable, parent: Parent, settled: set[str]) -> sql.Composed:
+    """True for a candidate that names a parent which will not be loaded after this run."""
+    is_settled = parent.table in settled
+    staged = sql.SQL("EXISTS (SELECT FROM {} AS parent WHERE {}{})").format(
+        name(schemas.staging, parent.table),
+        _is_parent(table, parent, "parent", "candidate"),
+        sql.SQL(" AND NOT EXISTS (SELECT FROM {} AS gone WHERE gone.row_id = parent.row_id)").format(
+            name(schemas.run, parent.table + "_out")
+        )
+        if is_settled
+        else sql.SQL(""),
+    )
+    entering = sql.SQL("EXISTS (SELECT FROM {} AS parent WHERE {})").format(
+        name(schemas.run, parent.table + "_in"), _is_parent(table, parent, "parent", "candidate")
+    )
+    found = sql.SQL("({} OR {})").format(staged, entering) if is_settled else staged
+    return sql.SQL("candidate.{} IS NOT NULL AND NOT {}").format(sql.Identifier(parent.column), found)
+
+
+def _derive(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
+    """Make `_in`, `_out` (staging) and `_held_in`, `_held_out` (quarantine) of a table's candidates."""
+    for suffix, extra in (("_in", ()), ("_out", ()), ("_held_in", FATE_COLUMNS)):
+        create_staged(connection, schemas.run, table, suffix=suffix, extra=extra, unlogged=True)
+    parts = {
+        "candidate": name(schemas.run, table.name + "_candidate"),
+        "leave": name(schemas.run, table.name + "_leave"),
+        "names": sql.SQL(", ").join(map(sql.Identifier, all_columns(table))),
+        "into": name(schemas.run, table.name + "_in"),
+        "out": name(schemas.run, table.name + "_out"),
+        "held_in": name(schemas.run, table.name + "_held_in"),
+        "held_out": name(schemas.run, table.name + "_held_out"),
+    }
+    stays = "(origin = 'held' AND was = concat(fate, ' ', rule))"
+    for text in (
+        "INSERT INTO {into} ({names}) SELECT {names} FROM {candidate} WHERE fate = 'loaded' AND origin <> 'staging'",
+        "INSERT INTO {out} ({names}) SELECT {names} FROM {leave} WHERE origin = 'staging'"
+        " UNION ALL SELECT {names} FROM {candidate} WHERE origin = 'staging' AND fate <> 'loaded'",
+        f"INSERT INTO {{held_in}} ({{names}}, fate, rule) SELECT {{names}}, fate, rule FROM {{candidate}} WHERE fate <> 'loaded' AND NOT {stays}",
+        "CREATE UNLOGGED TABLE {held_out} AS SELECT row_id FROM {leave} WHERE origin = 'held'"
+        f" UNION ALL SELECT row_id FROM {{candidate}} WHERE origin = 'held' AND (fate = 'loaded' OR NOT {stays})",
+        "ANALYZE {into}",
+        "ANALYZE {out}",
+    ):
+        execute(connection, sql.SQL(text).format(**parts))
+
+
+def settle_image(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
+    """Take out of a whole image built beside the rows that are not to be loaded; parents must be settled before."""
+    create_staged(connection, schemas.run, table, suffix="_held", extra=FATE_COLUMNS, unlogged=True)
+    image = name(schemas.next_staging, table.name)
+    if table.repeated_id == "quarantine":
+        has_repeats = sql.SQL("SELECT EXISTS (SELECT id FROM {} GROUP BY id HAVING count(*) > 1)").format(image)
+        if fetch_value(connection, has_repeats):
+            repeated = sql.SQL("image.id IN (SELECT id FROM {} GROUP BY id HAVING count(DISTINCT row_hash) > 1)").format(image)
+            _take_out(connection, schemas, table, "quarantined", "repeated_id", repeated)
+    for parent in table.parents:
+        lacks = sql.SQL("image.{} IS NOT NULL AND NOT EXISTS (SELECT FROM {} AS parent WHERE {})").format(
+            sql.Identifier(parent.column),
+            name(schemas.next_staging, parent.table),
+            _is_parent(table, parent, "parent", "image"),
+        )
+        _take_out(connection, schemas, table, "pending", f"parent_{parent.column}", lacks)
+    if table.repeated_id == "quarantine" and fetch_value(
+        connection, sql.SQL("SELECT EXISTS (SELECT id FROM {} GROUP BY id HAVING count(*) > 1)").format(image)
+    ):
+        copy = sql.SQL("EXISTS (SELECT FROM {} AS first WHERE first.id = image.id AND first.row_id < image.row_id)")
+        _take_out(connection, schemas, table, "copy", "identical", copy.format(image))
+
+
+def _take_out(connection: Connection, schemas: Schemas, table: SourceTable, fate: str, rule: str, where: sql.Composed) -> None:
+    names = all_columns(table)
+    statement = sql.SQL(
+        "WITH taken AS (DELETE FROM {image} AS image WHERE {where} RETURNING {returned})"
+        " INSERT INTO {held} ({names}, fate, rule) SELECT {names}, {fate}, {rule} FROM taken"
+    )
+    execute(
+        connection,
+        statement.format(
+            image=name(schemas.next_staging, table.name),
+            where=where,
+            returned=sql.SQL(", ").join(sql.Identifier("image", n) for n in names),
+            held=name(schemas.run, table.name + "_held"),
+            names=sql.SQL(", ").join(map(sql.Identifier, names)),
+            fate=sql.Literal(fate),
+            rule=sql.Literal(rule),
+        ),
+    )

@@ -1,0 +1,247 @@
+"""Take records of a file in: check them, COPY the good ones into typed tables, set the bad ones aside.
+
+Belongs here: the way of a record from the reader into the run's own tables, and finding the staged rows that left.
+Does not: which records differ (source/deltas.py), ids by natural key and fates (pairing.py, fates.py).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from omop_inc.source.deltas import Delta64, Multiset
+from omop_inc.source.hashing import sum128
+from omop_inc.source.records import Chunk, read_chunks
+from omop_inc.source.snapshot import SourceFile
+from omop_inc.source.tables import SOURCE_TABLES, SourceTable
+from omop_inc.source.validation import failures
+from omop_inc.store.db import Connection, Database, execute, fetch_value
+from omop_inc.store.row_ids import KnownIds, RowIds
+from omop_inc.store.schemas import Schemas, name
+from omop_inc.store.staging import (
+    FATE_COLUMNS,
+    all_columns,
+    copy_statement,
+    create_staged,
+    hash_hex,
+    row_lines,
+    text_field,
+)
+
+CANDIDATE_COLUMNS = ("origin", *FATE_COLUMNS)
+BAD_COLUMNS = ("source_table", "row_hash", "line", "column_name", "rule", "record")
+
+
+@dataclass(kw_only=True)
+class Intake:
+    """What came in from one file."""
+
+    rows: int = 0
+    good: int = 0
+    bad: int = 0
+    unnumbered: int = 0  # good rows whose id is still to be found by natural key
+    hashes: list[NDArray[np.uint64]] = field(default_factory=list)  # (n, 2) of every record read, in file order
+
+    def all_hashes(self) -> NDArray[np.uint64]:
+        """The hashes of every record read, shape (n, 2)."""
+        return np.concatenate(self.hashes) if self.hashes else np.empty((0, 2), dtype=np.uint64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Checked:
+    """A chunk after validation: the good records, and the bad ones as rows of bad_record."""
+
+    hashes: NDArray[np.uint64]
+    lines: list[bytes]
+    bad: list[tuple[object, ...]]
+
+
+def create_intake_tables(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
+    """Create the run's tables of one source table: candidates to load, and rows that left."""
+    create_staged(connection, schemas.run, table, suffix="_candidate", extra=CANDIDATE_COLUMNS, unlogged=True)
+    create_staged(connection, schemas.run, table, suffix="_leave", extra=("origin",), unlogged=True)
+
+
+def create_bad_table(connection: Connection, schemas: Schemas) -> None:
+    """Create the run's table of bad records and of bad records that left."""
+    for suffix in ("bad_record", "bad_leave"):
+        statement = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING GENERATED)")
+        execute(connection, statement.format(name(schemas.run, suffix), name(schemas.quarantine, "bad_record")))
+        drop = "ALTER TABLE {} ALTER COLUMN record_id DROP NOT NULL, ALTER COLUMN run_id DROP NOT NULL"
+        execute(connection, sql.SQL(drop).format(name(schemas.run, suffix)))
+
+
+def stage_delta(database: Database, schemas: Schemas, file: SourceFile, want: NDArray[np.bool_], chunk_rows: int) -> Intake:
+    """COPY the wanted records of a file into the run's candidates, without ids."""
+    intake, table = Intake(), SOURCE_TABLES[file.table]
+    target = name(schemas.run, table.name + "_candidate")
+    with database.connection() as connection:
+        for chunk in read_chunks(file, chunk_rows=chunk_rows, want=want):
+            checked = _check(chunk, table, intake)
+            _copy(connection, copy_statement(target, all_columns(table)), row_lines(None, checked.hashes, checked.lines))
+            _write_bad(connection, schemas, checked.bad)
+            intake.unnumbered += len(checked.lines)
+        mark = sql.SQL("UPDATE {} SET origin = 'incoming'").format(target)
+        execute(connection, mark)
+    return intake
+
+
+def load_file(
+    database: Database, schemas: Schemas, file: SourceFile, ids: RowIds, known: KnownIds | None, chunk_rows: int
+) -> Intake:
+    """COPY every record of a file into the staging image built beside.
+
+    Args:
+        ids: Where new ids come from.
+        known: The ids of the image that this one replaces; rows not found there go to the candidates without an id.
+    """
+    intake, table = Intake(), SOURCE_TABLES[file.table]
+    image = copy_statement(name(schemas.next_staging, table.name), all_columns(table))
+    candidates = copy_statement(name(schemas.run, table.name + "_candidate"), all_columns(table))
+    with database.connection() as connection:
+        for chunk in read_chunks(file, chunk_rows=chunk_rows, want=None):
+            checked = _check(chunk, table, intake)
+            intake.hashes.append(_all_hashes(chunk))
+            _write_bad(connection, schemas, checked.bad)
+            if known is None:
+                _copy(connection, image, row_lines(ids.take(len(checked.lines)), checked.hashes, checked.lines))
+                continue
+            found = known.take(checked.hashes)
+            for statement, mask in ((image, found > 0), (candidates, found == 0)):
+                rows = np.flatnonzero(mask)
+                given = found[rows].tolist() if statement is image else None
+                _copy(connection, statement, row_lines(given, checked.hashes[rows], [checked.lines[i] for i in rows]))
+            intake.unnumbered += int((found == 0).sum())
+        mark = sql.SQL("UPDATE {} SET origin = 'incoming'").format(name(schemas.run, table.name + "_candidate"))
+        if known is not None:
+            execute(connection, mark)
+    return intake
+
+
+def _check(chunk: Chunk, table: SourceTable, intake: Intake) -> _Checked:
+    """Validate a chunk and count it."""
+    bad: list[tuple[object, ...]] = [
+        (table.name, _hex_of(record.hash), record.line, None, record.rule, record.record) for record in chunk.bad
+    ]
+    first_failure: dict[int, tuple[str, str]] = {}
+    for failure in failures(chunk.frame, table.name) if len(chunk.copy_lines) else []:
+        first_failure.setdefault(failure.row_index, (failure.column, failure.rule))
+    digits = hash_hex(chunk.hashes[sorted(first_failure)]) if first_failure else []
+    for digit, index in zip(digits, sorted(first_failure), strict=True):
+        column, rule = first_failure[index]
+        line = int(chunk.line_numbers[index])
+        bad.append((table.name, digit, line, column, rule, chunk.copy_lines[index].rstrip(b"\n")))
+    intake.rows += len(chunk.copy_lines) + len(chunk.bad)
+    intake.good += len(chunk.copy_lines) - len(first_failure)
+    intake.bad += len(bad)
+    if not first_failure:
+        return _Checked(hashes=chunk.hashes, lines=chunk.copy_lines, bad=bad)
+    good = [i for i in range(len(chunk.copy_lines)) if i not in first_failure]
+    return _Checked(hashes=chunk.hashes[good], lines=[chunk.copy_lines[i] for i in good], bad=bad)
+
+
+def _all_hashes(chunk: Chunk) -> NDArray[np.uint64]:
+    bad = np.array([record.hash for record in chunk.bad], dtype=np.uint64).reshape(-1, 2)
+    return np.concatenate([chunk.hashes, bad])
+
+
+def _hex_of(pair: tuple[int, int]) -> bytes:
+    return b"%016x%016x" % (int(pair[0]), int(pair[1]))
+
+
+def _copy(connection: Connection, statement: sql.Composed, data: bytes) -> None:
+    if data:
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(data)
+
+
+def _write_bad(connection: Connection, schemas: Schemas, bad: list[tuple[object, ...]]) -> None:
+    if not bad:
+        return
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        name(schemas.run, "bad_record"), sql.SQL(", ").join(map(sql.Identifier, BAD_COLUMNS))
+    )
+    lines = [b"\t".join([*map(text_field, row[:5]), b"\\\\x" + _bytes(row[5]).hex().encode()]) + b"\n" for row in bad]
+    _copy(connection, statement, b"".join(lines))
+
+
+def _bytes(value: object) -> bytes:
+    assert isinstance(value, bytes)
+    return value
+
+
+def find_leaving(connection: Connection, schemas: Schemas, table: SourceTable, delta: Delta64) -> int:
+    """Find the rows whose hashes are gone, in staging, quarantine and among the bad records.
+
+    Of identical rows the held copies leave first, then those with the largest ids.
+
+    Returns:
+        The sum of the 128-bit hashes of the rows found, to be held against the file's.
+    """
+    if not delta.removed.total:
+        return 0
+    _copy_gone(connection, delta.removed)
+    parts = [
+        _leaving_part(name(schemas.quarantine, table.name), 0, "held", all_columns(table)),
+        _leaving_part(name(schemas.staging, table.name), 1, "staging", all_columns(table)),
+    ]
+    names = sql.SQL(", ").join(map(sql.Identifier, all_columns(table)))
+    statement = sql.SQL(
+        "INSERT INTO {target} ({names}, origin) SELECT {names}, origin FROM (SELECT found.*, row_number() OVER"
+        " (PARTITION BY low ORDER BY rank, row_id DESC) AS nth FROM ({parts}) AS found) AS numbered WHERE nth <= copies"
+    ).format(target=name(schemas.run, table.name + "_leave"), names=names, parts=sql.SQL(" UNION ALL ").join(parts))
+    execute(connection, statement)
+    _find_bad_leaving(connection, schemas, table)
+    return sum128(read_leaving_hashes(connection, schemas, table.name))
+
+
+def _copy_gone(connection: Connection, removed: Multiset) -> None:
+    """A temporary table of the ranges of 128-bit hashes that begin with the 64 bits gone."""
+    execute(connection, "DROP TABLE IF EXISTS pg_temp.gone")
+    execute(connection, "CREATE TEMP TABLE gone (low uuid, high uuid, copies bigint)")
+    pairs = zip(removed.values.tolist(), removed.counts.tolist(), strict=True)
+    lines = [b"%016x%s\t%016x%s\t%d\n" % (value, b"0" * 16, value, b"f" * 16, count) for value, count in pairs]
+    with connection.cursor() as cursor, cursor.copy("COPY pg_temp.gone FROM STDIN") as copy:
+        copy.write(b"".join(lines))
+    execute(connection, "ANALYZE pg_temp.gone")
+
+
+def _leaving_part(source: sql.Identifier, rank: int, origin: str, names: tuple[str, ...]) -> sql.Composed:
+    listed = sql.SQL(", ").join(sql.Identifier("image", n) for n in names)
+    return sql.SQL(
+        "SELECT gone.low, gone.copies, {rank}::int AS rank, {origin}::text AS origin, {listed} FROM pg_temp.gone AS gone"
+        " INNER JOIN {source} AS image ON image.row_hash BETWEEN gone.low AND gone.high"
+    ).format(rank=sql.Literal(rank), origin=sql.Literal(origin), listed=listed, source=source)
+
+
+def _find_bad_leaving(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
+    statement = sql.SQL(
+        "INSERT INTO {target} SELECT {listed} FROM (SELECT bad.*, gone.copies, row_number() OVER (PARTITION BY gone.low ORDER BY"
+        " record_id DESC) AS nth FROM pg_temp.gone AS gone INNER JOIN {bad} AS bad ON bad.source_table = {table}"
+        " AND bad.row_hash BETWEEN gone.low AND gone.high) AS numbered WHERE nth <= copies"
+    )
+    listed = sql.SQL("record_id, source_table, row_hash, line, column_name, rule, run_id, record")
+    execute(
+        connection,
+        statement.format(
+            target=name(schemas.run, "bad_leave"),
+            listed=listed,
+            bad=name(schemas.quarantine, "bad_record"),
+            table=sql.Literal(table.name),
+        ),
+    )
+
+
+def read_leaving_hashes(connection: Connection, schemas: Schemas, table: str) -> NDArray[np.uint64]:
+    """The 128-bit hashes of a table's leaving rows and bad records, shape (n, 2)."""
+    query = sql.SQL(
+        "SELECT string_agg(uuid_send(row_hash), '') FROM (SELECT row_hash FROM {leave} UNION ALL"
+        " SELECT row_hash FROM {bad} WHERE source_table = {table}) AS leaving"
+    ).format(leave=name(schemas.run, table + "_leave"), bad=name(schemas.run, "bad_leave"), table=sql.Literal(table))
+    return unpack_hashes(fetch_value(connection, query) or b"")
+
+
+def unpack_hashes(packed: bytes) -> NDArray[np.uint64]:
+    """128-bit hashes as PostgreSQL sends them, as an array of shape (n, 2)."""
+    return np.frombuffer(packed, dtype=">u8").reshape(-1, 2).astype(np.uint64)

@@ -1,0 +1,90 @@
+"""The typed tables that hold source rows, and the COPY that fills them.
+
+Belongs here: the staged tables' DDL and indexes, COPY of checked records, the run's intake tables.
+Does not: which rows go in (intake.py) and what becomes of them (fates.py).
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from omop_inc.source.tables import SourceTable
+from omop_inc.store.db import Connection, execute
+from omop_inc.store.schemas import columns, name
+
+ROW_COLUMNS = ("row_id", "row_hash")
+FATE_COLUMNS = ("fate", "rule")
+
+# integer columns are counts and codes of a few digits; bigint costs nothing in a row of this width and never overflows.
+SQL_TYPES = {"uuid": "uuid", "text": "text", "date": "date", "timestamp": "timestamp", "integer": "bigint", "numeric": "numeric"}
+
+
+def staged_columns(table: SourceTable) -> tuple[str, ...]:
+    """The significant columns of a source table as staged, in canonical order."""
+    return tuple(column.staged for column in table.significant)
+
+
+def all_columns(table: SourceTable) -> tuple[str, ...]:
+    """The columns of the staged table: id, hash, then the significant ones."""
+    return ROW_COLUMNS + staged_columns(table)
+
+
+def create_staged(
+    connection: Connection,
+    schema: str,
+    table: SourceTable,
+    *,
+    suffix: str = "",
+    extra: Sequence[str] = (),
+    unlogged: bool = False,
+    if_not_exists: bool = False,
+) -> None:
+    """Create a table of the staged columns of a source table, with text columns behind them."""
+    parts = [sql.SQL("row_id bigint"), sql.SQL("row_hash uuid NOT NULL")]
+    parts += [sql.SQL("{} {}").format(sql.Identifier(c.staged), sql.SQL(SQL_TYPES[c.type])) for c in table.significant]
+    parts += [sql.SQL("{} text").format(sql.Identifier(c)) for c in extra]
+    execute(
+        connection,
+        sql.SQL("CREATE {kind} TABLE {exists} {table} ({columns})").format(
+            kind=sql.SQL("UNLOGGED" if unlogged else ""),
+            exists=sql.SQL("IF NOT EXISTS" if if_not_exists else ""),
+            table=name(schema, table.name + suffix),
+            columns=sql.SQL(", ").join(parts),
+        ),
+    )
+
+
+def index_staged(connection: Connection, schema: str, table: SourceTable) -> None:
+    """Index a staged table: by hash for removals, by person for scope, by Id where it must be found or be unique."""
+    by = {"row_hash", table.patient or "id"} | ({"id"} if table.repeated_id == "quarantine" else set())
+    for column in sorted(by):
+        execute(connection, sql.SQL("CREATE INDEX ON {} ({})").format(name(schema, table.name), sql.Identifier(column)))
+
+
+def hash_hex(hashes: NDArray[np.uint64]) -> list[bytes]:
+    """Write 128-bit hashes, shape (n, 2), as 32 hexadecimal digits each."""
+    digits = hashes.astype(">u8").tobytes().hex().encode()
+    return [digits[i : i + 32] for i in range(0, len(digits), 32)]
+
+
+def copy_statement(target: sql.Composable, names: Sequence[str]) -> sql.Composed:
+    """COPY in text format with commas: a record that needs no escape passes as it is."""
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text, DELIMITER ',', NULL '')").format(target, columns(list(names)))
+
+
+def row_lines(ids: Iterable[int] | None, hashes: NDArray[np.uint64], lines: Sequence[bytes]) -> bytes:
+    """Put id and hash before each record; without ids the id stays NULL."""
+    digits = hash_hex(hashes)
+    if ids is None:
+        return b"".join([b",%b,%b" % pair for pair in zip(digits, lines, strict=True)])
+    return b"".join([b"%d,%b,%b" % triple for triple in zip(ids, digits, lines, strict=True)])
+
+
+def text_field(value: object) -> bytes:
+    """Encode one value for COPY's text format with tabs."""
+    if value is None:
+        return b"\\N"
+    raw = value if isinstance(value, bytes) else str(value).encode()
+    return raw.replace(b"\\", b"\\\\").replace(b"\t", b"\\t").replace(b"\n", b"\\n").replace(b"\r", b"\\r")

@@ -1,0 +1,182 @@
+"""The packed hash state: what the last committed run saw of every source table.
+
+Belongs here: reading and writing `<cdm>_state`, its segments and what it was made under.
+Does not: comparing it with a file (source/deltas.py) or the ledger (ledger.py).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from omop_inc.errors import StateMismatchError
+from omop_inc.resources import read_sql
+from omop_inc.source.hashing import HASH_VERSION
+from omop_inc.source.tables import SOURCE_TABLES
+from omop_inc.store.db import Connection, execute, fetch_value
+from omop_inc.store.schemas import Schemas, name
+from omop_inc.store.staging import FATE_COLUMNS, create_staged
+
+STORE_VERSION = 1
+
+# A segment is one value of at most 8 MB: far below PostgreSQL's limit, and few reads for a large file.
+SEGMENT_ROWS = 1_000_000
+# Deltas are folded into the base when they pass this share of it; rewriting each time doubled the table in a few runs.
+FOLD_SHARE = 0.1
+# Reading a table's state is one row a segment; beyond this many small ones the reading costs more than the fold.
+FOLD_SEGMENTS = 60
+
+MODULUS = 1 << 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableState:
+    """What the last committed run saw of one source table."""
+
+    file_digest: bytes | None = None
+    rows: int = 0
+    hash_sum: int = 0
+    loaded: int = 0
+    quarantined: int = 0
+    pending: int = 0
+
+
+def create(connection: Connection, schemas: Schemas) -> None:
+    """Create the store's schemas and tables where they are missing, and check what an existing store was made under."""
+    for schema in (schemas.state, schemas.staging, schemas.quarantine):
+        execute(connection, sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+    for schema, file in ((schemas.state, "ddl/state.sql"), (schemas.quarantine, "ddl/quarantine.sql")):
+        execute(connection, sql.SQL("SET LOCAL search_path TO {}, pg_catalog").format(sql.Identifier(schema)))
+        execute(connection, read_sql(file))
+    execute(connection, "SET LOCAL search_path TO DEFAULT")
+    for table in SOURCE_TABLES.values():
+        create_staged(connection, schemas.staging, table, if_not_exists=True)
+        create_staged(connection, schemas.quarantine, table, extra=FATE_COLUMNS, if_not_exists=True)
+    made_under = {"store_version": str(STORE_VERSION), "hash_version": str(HASH_VERSION)}
+    for key, value in made_under.items():
+        statement = sql.SQL("INSERT INTO {} VALUES (%s, %s) ON CONFLICT DO NOTHING").format(name(schemas.state, "store_info"))
+        execute(connection, statement, (key, value))
+
+
+def exists(connection: Connection, schemas: Schemas) -> bool:
+    """Whether this CDM has a store, and one that this code can read.
+
+    Raises:
+        StateMismatchError: If another version made it; the message names the remedy.
+    """
+    if fetch_value(connection, "SELECT to_regclass(%s)", (f"{schemas.state}.store_info",)) is None:
+        return False
+    rows = execute(connection, sql.SQL("SELECT key, value FROM {}").format(name(schemas.state, "store_info"))).fetchall()
+    info = dict(rows)
+    for key, ours in (("store_version", STORE_VERSION), ("hash_version", HASH_VERSION)):
+        if info.get(key) != str(ours):
+            raise StateMismatchError(
+                f"The state in schema '{schemas.state}' was made with {key} {info.get(key)}, this code uses {ours}."
+                " Run it with the omop-inc that made it, or rebuild in another --cdm-schema."
+            )
+    return True
+
+
+def read_table_states(connection: Connection, schemas: Schemas) -> dict[str, TableState]:
+    """The state of every source table that was read before, by name."""
+    query = sql.SQL("SELECT source_table, file_digest, rows, hash_sum, loaded, quarantined, pending FROM {}")
+    found = {}
+    for table, digest, rows, hash_sum, loaded, quarantined, pending in execute(
+        connection, query.format(name(schemas.state, "source_state"))
+    ):
+        found[table] = TableState(
+            file_digest=bytes(digest) if digest is not None else None,
+            rows=rows,
+            hash_sum=int.from_bytes(hash_sum, "big"),
+            loaded=loaded,
+            quarantined=quarantined,
+            pending=pending,
+        )
+    return found
+
+
+def write_table_state(connection: Connection, schemas: Schemas, table: str, state: TableState) -> None:
+    """Write the state of one source table, unless it stands so already."""
+    statement = sql.SQL(
+        "INSERT INTO {0} AS old (source_table, file_digest, rows, hash_sum, loaded, quarantined, pending)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (source_table) DO UPDATE SET file_digest = excluded.file_digest,"
+        " rows = excluded.rows, hash_sum = excluded.hash_sum, loaded = excluded.loaded, quarantined = excluded.quarantined,"
+        " pending = excluded.pending WHERE old IS DISTINCT FROM excluded"
+    ).format(name(schemas.state, "source_state"))
+    hash_sum = state.hash_sum.to_bytes(16, "big")
+    execute(connection, statement, (table, state.file_digest, state.rows, hash_sum, state.loaded, state.quarantined, state.pending))
+
+
+def read_hashes(connection: Connection, schemas: Schemas, table: str) -> NDArray[np.uint64]:
+    """The sorted 64-bit hashes of all rows that the last run saw of a table."""
+    query = sql.SQL("SELECT sign, hashes FROM {} WHERE source_table = %s ORDER BY generation, sign DESC, part")
+    parts: dict[int, list[NDArray[np.uint64]]] = {0: [], 1: [], -1: []}
+    with connection.cursor(binary=True) as cursor:
+        for sign, packed in cursor.execute(query.format(name(schemas.state, "hash_segment")), (table,)):
+            parts[sign].append(np.frombuffer(packed, dtype="<u8"))
+    known = np.concatenate(parts[0]) if parts[0] else np.empty(0, dtype=np.uint64)
+    if parts[1] or parts[-1]:
+        known = apply_segments(known, parts[1], parts[-1])
+    return np.ascontiguousarray(known, dtype=np.uint64)
+
+
+def apply_segments(
+    base: NDArray[np.uint64], added: list[NDArray[np.uint64]], removed: list[NDArray[np.uint64]]
+) -> NDArray[np.uint64]:
+    """Add and take away hashes as multisets; the order of runs does not matter because each delta was exact."""
+    present = np.sort(np.concatenate([base, *added]), kind="stable")
+    if not removed:
+        return present
+    gone, counts = np.unique(np.concatenate(removed), return_counts=True)
+    start = np.searchsorted(present, gone)
+    keep = np.ones(len(present), dtype=bool)
+    keep[np.repeat(start, counts) + _ordinals(counts)] = False
+    return present[keep]
+
+
+def _ordinals(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0, 1, .. within each group of the given sizes."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def write_base(connection: Connection, schemas: Schemas, table: str, generation: int, hashes: NDArray[np.uint64]) -> None:
+    """Replace the hashes of a table by sorted ones."""
+    segment = name(schemas.state, "hash_segment")
+    execute(connection, sql.SQL("DELETE FROM {} WHERE source_table = %s").format(segment), (table,))
+    _write_segments(connection, schemas, table, generation, 0, hashes)
+
+
+def write_delta(
+    connection: Connection,
+    schemas: Schemas,
+    table: str,
+    generation: int,
+    added: NDArray[np.uint64],
+    removed: NDArray[np.uint64],
+) -> None:
+    """Add a run's segments to a table's state, and fold them all when they have grown."""
+    for sign, hashes in ((1, added), (-1, removed)):
+        _write_segments(connection, schemas, table, generation, sign, np.sort(hashes))
+    query = sql.SQL(
+        "SELECT coalesce(sum(length(hashes)) FILTER (WHERE sign = 0), 0), coalesce(sum(length(hashes)) FILTER (WHERE sign <> 0), 0),"
+        " count(*) FILTER (WHERE sign <> 0) FROM {} WHERE source_table = %s"
+    ).format(name(schemas.state, "hash_segment"))
+    row = execute(connection, query, (table,)).fetchone()
+    base, delta, segments = row if row is not None else (0, 0, 0)
+    if delta > base * FOLD_SHARE or segments > FOLD_SEGMENTS:
+        write_base(connection, schemas, table, generation, read_hashes(connection, schemas, table))
+
+
+def _write_segments(
+    connection: Connection, schemas: Schemas, table: str, generation: int, sign: int, hashes: NDArray[np.uint64]
+) -> None:
+    statement = sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s, %b)").format(name(schemas.state, "hash_segment"))
+    for part, start in enumerate(range(0, len(hashes), SEGMENT_ROWS)):
+        packed = hashes[start : start + SEGMENT_ROWS].astype("<u8").tobytes()
+        execute(connection, statement, (table, generation, sign, part, packed))
+
+
+def moved(state: TableState, *, added: int, removed: int) -> TableState:
+    """The state with hash sums added and taken away."""
+    return replace(state, hash_sum=(state.hash_sum + added - removed) % MODULUS)

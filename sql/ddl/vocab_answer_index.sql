@@ -1,0 +1,6 @@
+-- Answers are looked up by their folded name; sql/query/resolve_answers.sql folds the same way.
+-- Run with the schema that holds the concepts first in the search path.
+CREATE INDEX ix_concept_answer ON concept (
+    lower(regexp_replace(regexp_replace(concept_name, ' \((qualifier value|finding)\)$', ''), '[ ,]+', ' ', 'g'))
+)
+WHERE domain_id = 'Meas Value' OR (vocabulary_id = 'LOINC' AND concept_class_id = 'Answer');

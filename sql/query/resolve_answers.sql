@@ -1,0 +1,93 @@
+-- Find the texts in use that name an answer: a concept of domain 'Meas Value', or a LOINC answer.
+-- grain: one row per text that names exactly one standard concept; no row for any other text
+-- reads: answer_in_use (value_text), concept, concept_relationship
+-- writes: answer_map
+-- source: docs/mapping/measurement.md. A text with a semantic tag is SNOMED's own; others are LOINC's answers first.
+-- Names fold case, tag, commas and blanks (an export writes a comma as a blank); ddl/vocab_answer_index.sql folds the same.
+INSERT INTO answer_map (
+    value_text,
+    concept_id
+)
+WITH answer AS (
+    SELECT DISTINCT
+        value_text,
+        value_text ~ ' \((qualifier value|finding)\)$' AS has_tag,
+        lower(
+            regexp_replace(regexp_replace(value_text, ' \((qualifier value|finding)\)$', ''), '[ ,]+', ' ', 'g')
+        ) AS folded
+    FROM answer_in_use
+    WHERE value_text IS NOT NULL
+),
+
+named AS (
+    SELECT
+        answer.value_text,
+        concept.concept_id,
+        concept.vocabulary_id <> 'LOINC' AS is_snomed,
+        concept.concept_name <> answer.value_text AS is_folded
+    FROM answer
+    INNER JOIN concept
+        ON
+            answer.folded = lower(
+                regexp_replace(
+                    regexp_replace(concept.concept_name, ' \((qualifier value|finding)\)$', ''), '[ ,]+', ' ', 'g'
+                )
+            )
+            AND (concept.domain_id = 'Meas Value' OR (concept.vocabulary_id = 'LOINC' AND concept.concept_class_id = 'Answer'))
+    WHERE
+        concept.invalid_reason IS NULL
+        AND (concept.vocabulary_id = 'SNOMED' OR (concept.vocabulary_id = 'LOINC' AND NOT answer.has_tag))
+),
+
+-- What each name stands for; a non-standard answer through 'Maps to'.
+standard AS (
+    SELECT
+        named.value_text,
+        named.is_snomed,
+        named.is_folded,
+        target.concept_id
+    FROM named
+    LEFT JOIN concept_relationship AS relationship
+        ON
+            named.concept_id = relationship.concept_id_1
+            AND relationship.relationship_id = 'Maps to'
+            AND relationship.invalid_reason IS NULL
+    INNER JOIN concept AS target
+        ON
+            target.concept_id = coalesce(relationship.concept_id_2, named.concept_id)
+            AND target.standard_concept = 'S'
+            AND target.invalid_reason IS NULL
+),
+
+counted AS (
+    SELECT
+        value_text,
+        is_snomed,
+        is_folded,
+        min(concept_id) AS concept_id,
+        count(DISTINCT concept_id) AS concepts
+    FROM standard
+    GROUP BY
+        value_text,
+        is_snomed,
+        is_folded
+),
+
+-- The best kind of name decides; if that is ambiguous, the text stays text.
+best AS (
+    SELECT DISTINCT ON (value_text)
+        value_text,
+        concept_id,
+        concepts
+    FROM counted
+    ORDER BY
+        value_text,
+        is_snomed,
+        is_folded
+)
+
+SELECT
+    value_text,
+    concept_id
+FROM best
+WHERE concepts = 1;

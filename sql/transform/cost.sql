@@ -1,0 +1,396 @@
+-- What care cost, was charged and was paid: each cost of the source once, each claim transaction once.
+-- grain: one row per row of encounters, medications, immunizations and procedures
+-- reads: patients (id)
+-- reads: encounters (id, patient, start, base_encounter_cost)
+-- reads: medications (patient, encounter, start, stop, code, description, base_cost, dispenses, totalcost, reasoncode)
+-- reads: immunizations (patient, encounter, date, code, description, base_cost)
+-- reads: procedures (patient, encounter, start, stop, code, description, base_cost, reasoncode)
+-- reads: claims (id, patientid, appointmentid)
+-- reads: claim_line
+-- reads: visit_detail (visit_detail_id, visit_occurrence_id)
+-- reads: payer_plan_period (payer_plan_period_id, person_id, payer_plan_period_start_date, payer_plan_period_end_date, payer_source_value, plan_source_value, family_source_value)
+-- writes: cost
+-- source: CDM 5.4 specification, COST; Synthea CSV data dictionary; docs/mapping/cost.md
+-- What one claim says of one code at one time: a charge with its payments.
+CREATE TEMP TABLE claim_item ON COMMIT DROP AS
+SELECT
+    patient,
+    encounter,
+    claimid,
+    code,
+    start_at,
+    count(*) FILTER (WHERE is_charge) AS charge_count,
+    sum(charge) AS charge,
+    sum(paid) AS paid,
+    sum(paid_by_payer) AS paid_by_payer,
+    sum(copay) AS copay,
+    sum(billed_to_patient) AS billed_to_patient
+FROM claim_line
+GROUP BY
+    patient,
+    encounter,
+    claimid,
+    code,
+    start_at;
+
+-- A claim that charges one code several times at once gives one item per charge: the nth line of each kind belongs to the nth charge.
+CREATE TEMP TABLE repeated_item ON COMMIT DROP AS
+SELECT
+    patient,
+    encounter,
+    claimid,
+    code,
+    start_at,
+    charge_count
+FROM claim_item
+WHERE
+    charge_count > 1
+    AND encounter IS NOT NULL
+    AND claimid IS NOT NULL
+    AND code IS NOT NULL
+    AND start_at IS NOT NULL;
+
+ANALYZE repeated_item;
+
+DELETE FROM claim_item
+USING repeated_item
+WHERE
+    claim_item.charge_count > 1
+    AND claim_item.claimid = repeated_item.claimid
+    AND claim_item.patient = repeated_item.patient
+    AND claim_item.encounter = repeated_item.encounter
+    AND claim_item.code = repeated_item.code
+    AND claim_item.start_at = repeated_item.start_at;
+
+WITH numbered_line AS (
+    SELECT
+        claim_line.patient,
+        claim_line.encounter,
+        claim_line.claimid,
+        claim_line.code,
+        claim_line.start_at,
+        claim_line.charge,
+        claim_line.paid,
+        claim_line.paid_by_payer,
+        claim_line.copay,
+        claim_line.billed_to_patient,
+        least(
+            repeated_item.charge_count,
+            row_number() OVER (
+                PARTITION BY
+                    claim_line.claimid,
+                    claim_line.patient,
+                    claim_line.encounter,
+                    claim_line.code,
+                    claim_line.start_at,
+                    claim_line.line_kind
+                ORDER BY
+                    claim_line.charge,
+                    claim_line.paid,
+                    claim_line.billed_to_patient
+            )
+        ) AS charge_number
+    FROM claim_line
+    INNER JOIN repeated_item
+        ON
+            claim_line.claimid = repeated_item.claimid
+            AND claim_line.patient = repeated_item.patient
+            AND claim_line.encounter = repeated_item.encounter
+            AND claim_line.code = repeated_item.code
+            AND claim_line.start_at = repeated_item.start_at
+)
+
+INSERT INTO claim_item (
+    patient,
+    encounter,
+    claimid,
+    code,
+    start_at,
+    charge_count,
+    charge,
+    paid,
+    paid_by_payer,
+    copay,
+    billed_to_patient
+)
+SELECT
+    patient,
+    encounter,
+    claimid,
+    code,
+    start_at,
+    1 AS charge_count,
+    sum(charge) AS charge,
+    sum(paid) AS paid,
+    sum(paid_by_payer) AS paid_by_payer,
+    sum(copay) AS copay,
+    sum(billed_to_patient) AS billed_to_patient
+FROM numbered_line
+GROUP BY
+    patient,
+    encounter,
+    claimid,
+    code,
+    start_at,
+    charge_number;
+
+ANALYZE claim_item;
+
+-- Items and priced rows of one encounter, code and start meet in content order; an item that meets none belongs to the visit.
+CREATE TEMP TABLE item_match ON COMMIT DROP AS
+WITH item AS (
+    SELECT
+        patient,
+        encounter,
+        claimid,
+        code,
+        start_at,
+        charge_count,
+        charge,
+        paid,
+        paid_by_payer,
+        copay,
+        billed_to_patient,
+        row_number() OVER (
+            PARTITION BY patient, encounter, code, start_at
+            ORDER BY charge, paid, paid_by_payer, copay, billed_to_patient, claimid
+        ) AS item_rank
+    FROM claim_item
+),
+
+priced AS (
+    SELECT
+        'Drug' AS domain_id,
+        row_id,
+        patient,
+        encounter,
+        start AS start_at,
+        stop AS end_at,
+        code,
+        base_cost,
+        totalcost AS total_cost,
+        dispenses,
+        reasoncode,
+        description
+    FROM medications
+    UNION ALL
+    SELECT
+        'Drug',
+        row_id,
+        patient,
+        encounter,
+        date,
+        NULL,
+        code,
+        base_cost,
+        base_cost,
+        NULL,
+        NULL,
+        description
+    FROM immunizations
+    UNION ALL
+    SELECT
+        'Procedure',
+        row_id,
+        patient,
+        encounter,
+        start,
+        stop,
+        code,
+        base_cost,
+        base_cost,
+        NULL,
+        reasoncode,
+        description
+    FROM procedures
+),
+
+ranked_row AS (
+    SELECT
+        domain_id,
+        row_id,
+        patient,
+        encounter,
+        start_at,
+        code,
+        total_cost,
+        row_number() OVER (
+            PARTITION BY patient, encounter, code, start_at
+            ORDER BY
+                base_cost,
+                total_cost,
+                dispenses,
+                end_at,
+                domain_id COLLATE "C",
+                reasoncode COLLATE "C",
+                description COLLATE "C",
+                row_id
+        ) AS row_rank
+    FROM priced
+)
+
+SELECT
+    ranked_row.domain_id,
+    ranked_row.row_id,
+    coalesce(ranked_row.patient, item.patient) AS patient,
+    coalesce(ranked_row.encounter, item.encounter) AS encounter,
+    ranked_row.start_at,
+    ranked_row.total_cost,
+    item.claimid,
+    item.charge_count,
+    item.charge,
+    item.paid,
+    item.paid_by_payer,
+    item.copay,
+    item.billed_to_patient
+FROM ranked_row
+FULL JOIN item
+    ON
+        ranked_row.patient = item.patient
+        AND ranked_row.encounter = item.encounter
+        AND ranked_row.code = item.code
+        AND ranked_row.start_at = item.start_at
+        AND ranked_row.row_rank = item.item_rank;
+
+WITH visit_item AS (
+    SELECT
+        item_match.patient,
+        coalesce(item_match.encounter, claims.appointmentid) AS encounter,
+        sum(item_match.charge_count) AS charge_count,
+        sum(item_match.charge) AS charge,
+        sum(item_match.paid) AS paid,
+        sum(item_match.paid_by_payer) AS paid_by_payer,
+        sum(item_match.copay) AS copay,
+        sum(item_match.billed_to_patient) AS billed_to_patient
+    FROM item_match
+    LEFT JOIN claims
+        ON
+            item_match.encounter IS NULL
+            AND item_match.claimid = claims.id
+            AND item_match.patient = claims.patientid
+    WHERE item_match.row_id IS NULL
+    GROUP BY
+        item_match.patient,
+        coalesce(item_match.encounter, claims.appointmentid)
+),
+
+priced_event AS (
+    SELECT
+        'Visit' AS domain_id,
+        encounters.row_id,
+        visit_detail.visit_occurrence_id AS event_id,
+        encounters.patient,
+        encounters.start::date AS start_date,
+        encounters.base_encounter_cost AS total_cost,
+        visit_item.charge_count,
+        visit_item.charge,
+        visit_item.paid,
+        visit_item.paid_by_payer,
+        visit_item.copay,
+        visit_item.billed_to_patient
+    FROM encounters
+    INNER JOIN visit_detail
+        ON encounters.row_id = visit_detail.visit_detail_id
+    LEFT JOIN visit_item
+        ON
+            encounters.patient = visit_item.patient
+            AND encounters.id = visit_item.encounter
+    UNION ALL
+    SELECT
+        domain_id,
+        row_id,
+        row_id,
+        patient,
+        start_at::date,
+        total_cost,
+        charge_count,
+        charge,
+        paid,
+        paid_by_payer,
+        copay,
+        billed_to_patient
+    FROM item_match
+    WHERE row_id IS NOT NULL
+),
+
+event_day AS (
+    SELECT DISTINCT
+        patients.row_id AS person_id,
+        priced_event.patient,
+        priced_event.start_date
+    FROM priced_event
+    INNER JOIN patients
+        ON priced_event.patient = patients.id
+),
+
+payer_day AS (
+    -- Of several periods that hold the day, the one that began last.
+    SELECT DISTINCT ON (event_day.person_id, event_day.start_date)
+        event_day.person_id,
+        event_day.patient,
+        event_day.start_date,
+        payer_plan_period.payer_plan_period_id
+    FROM event_day
+    LEFT JOIN payer_plan_period
+        ON
+            event_day.person_id = payer_plan_period.person_id
+            AND event_day.start_date BETWEEN payer_plan_period.payer_plan_period_start_date
+            AND payer_plan_period.payer_plan_period_end_date
+    ORDER BY
+        event_day.person_id,
+        event_day.start_date,
+        payer_plan_period.payer_plan_period_start_date DESC,
+        payer_plan_period.payer_plan_period_end_date,
+        payer_plan_period.payer_source_value COLLATE "C",
+        payer_plan_period.plan_source_value COLLATE "C",
+        payer_plan_period.family_source_value COLLATE "C",
+        payer_plan_period.payer_plan_period_id
+)
+
+INSERT INTO cost (
+    cost_id,
+    cost_event_id,
+    cost_domain_id,
+    cost_type_concept_id,
+    currency_concept_id,
+    total_charge,
+    total_cost,
+    total_paid,
+    paid_by_payer,
+    paid_by_patient,
+    paid_patient_copay,
+    payer_plan_period_id,
+    person_id
+)
+SELECT
+    priced_event.row_id AS cost_id,
+    priced_event.event_id AS cost_event_id,
+    priced_event.domain_id AS cost_domain_id,
+    CASE
+        WHEN priced_event.charge_count > 0
+            THEN (
+                SELECT fixed_concept.concept_id FROM fixed_concept
+                WHERE fixed_concept.fixed_concept_id = 32810 -- Claim
+            )
+        ELSE (
+            SELECT fixed_concept.concept_id FROM fixed_concept
+            WHERE fixed_concept.fixed_concept_id = 32814 -- Cost record
+        )
+    END AS cost_type_concept_id,
+    (
+        SELECT fixed_concept.concept_id FROM fixed_concept
+        WHERE fixed_concept.fixed_concept_id = 44818668 -- United States dollar
+    ) AS currency_concept_id,
+    priced_event.charge AS total_charge,
+    priced_event.total_cost,
+    priced_event.paid AS total_paid,
+    priced_event.paid_by_payer,
+    coalesce(priced_event.billed_to_patient + priced_event.copay, priced_event.billed_to_patient, priced_event.copay) AS paid_by_patient,
+    priced_event.copay AS paid_patient_copay,
+    payer_day.payer_plan_period_id,
+    payer_day.person_id
+FROM priced_event
+INNER JOIN payer_day
+    ON
+        priced_event.patient = payer_day.patient
+        AND priced_event.start_date = payer_day.start_date;

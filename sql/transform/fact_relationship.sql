@@ -1,0 +1,158 @@
+-- Links between facts: what was done and the condition it was done for; an imaging procedure and its body site.
+-- grain: two rows (one each way) per linked pair
+-- reads: patients (id)
+-- reads: reason_event
+-- reads: conditions (patient, encounter, start, stop, code, description)
+-- reads: condition_occurrence (condition_occurrence_id)
+-- reads: imaging_study
+-- reads: procedures (patient, encounter, start, code)
+-- reads: procedure_occurrence (procedure_occurrence_id)
+-- writes: fact_relationship
+-- source: CDM 5.4 specification, FACT_RELATIONSHIP (each relationship is recorded in both directions); docs/mapping/fact_relationship.md
+WITH condition AS (
+    SELECT
+        conditions.row_id,
+        conditions.patient,
+        conditions.encounter,
+        conditions.start::date AS start_date,
+        coalesce(conditions.stop::date, 'infinity') AS end_date,
+        conditions.code,
+        conditions.description
+    FROM conditions
+    INNER JOIN condition_occurrence
+        ON conditions.row_id = condition_occurrence.condition_occurrence_id
+),
+
+reason_pair AS (
+    -- the latest of the person's conditions with that code whose dates hold the start of what was done
+    SELECT DISTINCT ON (reason_event.row_id)
+        reason_event.patient,
+        reason_event.row_id AS fact_id,
+        reason_event.target_table,
+        condition.row_id AS condition_occurrence_id
+    FROM reason_event
+    INNER JOIN condition
+        ON
+            reason_event.patient = condition.patient
+            AND reason_event.reasoncode = condition.code
+            AND reason_event.start_at::date BETWEEN condition.start_date AND condition.end_date
+    ORDER BY
+        reason_event.row_id,
+        condition.start_date DESC,
+        condition.end_date,
+        condition.encounter,
+        condition.description COLLATE "C",
+        condition.row_id
+),
+
+site AS (
+    SELECT
+        imaging_study.row_id,
+        imaging_study.patient,
+        imaging_study.encounter,
+        imaging_study.procedure_code,
+        imaging_study.start_at::date AS study_date,
+        first_value(imaging_study.row_id) OVER (
+            PARTITION BY imaging_study.patient, imaging_study.encounter, imaging_study.id
+            ORDER BY imaging_study.site_rank
+        ) AS study_row_id,
+        imaging_study.bodysite_code
+    FROM imaging_study
+),
+
+site_pair AS (
+    SELECT
+        site.patient,
+        procedures.row_id AS procedure_occurrence_id,
+        site.row_id AS observation_id
+    FROM site
+    INNER JOIN procedures
+        ON
+            site.patient = procedures.patient
+            AND site.encounter = procedures.encounter
+            AND site.procedure_code = procedures.code
+            AND site.study_date = procedures.start::date
+    WHERE site.bodysite_code IS NOT NULL
+    UNION ALL
+    -- an unmatched study is a procedure_occurrence itself, under the row_id of its first row
+    SELECT
+        site.patient,
+        site.study_row_id,
+        site.row_id
+    FROM site
+    WHERE site.bodysite_code IS NOT NULL
+),
+
+link AS (
+    SELECT
+        reason_pair.patient,
+        reason_pair.target_table AS table_1,
+        reason_pair.fact_id AS fact_id_1,
+        'condition_occurrence' AS table_2,
+        reason_pair.condition_occurrence_id AS fact_id_2,
+        46233684 AS relationship, -- Relevant condition of
+        46233685 AS reverse_relationship -- Condition relevant to
+    FROM reason_pair
+    UNION ALL
+    SELECT
+        site_pair.patient,
+        'procedure_occurrence',
+        site_pair.procedure_occurrence_id,
+        'observation',
+        site_pair.observation_id,
+        44818743, -- Has procedure site
+        44818841 -- Procedure site of
+    FROM site_pair
+    INNER JOIN procedure_occurrence
+        ON site_pair.procedure_occurrence_id = procedure_occurrence.procedure_occurrence_id
+),
+
+table_domain (target_table, domain_concept_id) AS (
+    VALUES
+    ('procedure_occurrence', 10), -- Procedure
+    ('drug_exposure', 13), -- Drug
+    ('device_exposure', 17), -- Device
+    ('condition_occurrence', 19), -- Condition
+    ('measurement', 21), -- Measurement
+    ('observation', 27), -- Observation
+    ('specimen', 36) -- Specimen
+),
+
+fact_domain AS (
+    SELECT
+        table_domain.target_table,
+        coalesce(fixed_concept.concept_id, 0) AS domain_concept_id
+    FROM table_domain
+    LEFT JOIN fixed_concept
+        ON table_domain.domain_concept_id = fixed_concept.fixed_concept_id
+),
+
+direction (is_forward) AS (
+    VALUES (TRUE), (FALSE)
+)
+
+INSERT INTO fact_relationship (
+    domain_concept_id_1,
+    fact_id_1,
+    domain_concept_id_2,
+    fact_id_2,
+    relationship_concept_id,
+    person_id
+)
+SELECT
+    CASE WHEN direction.is_forward THEN domain_1.domain_concept_id ELSE domain_2.domain_concept_id END AS domain_concept_id_1,
+    CASE WHEN direction.is_forward THEN link.fact_id_1 ELSE link.fact_id_2 END AS fact_id_1,
+    CASE WHEN direction.is_forward THEN domain_2.domain_concept_id ELSE domain_1.domain_concept_id END AS domain_concept_id_2,
+    CASE WHEN direction.is_forward THEN link.fact_id_2 ELSE link.fact_id_1 END AS fact_id_2,
+    coalesce(fixed_concept.concept_id, 0) AS relationship_concept_id,
+    patients.row_id AS person_id
+FROM link
+INNER JOIN patients
+    ON link.patient = patients.id
+INNER JOIN fact_domain AS domain_1
+    ON link.table_1 = domain_1.target_table
+INNER JOIN fact_domain AS domain_2
+    ON link.table_2 = domain_2.target_table
+CROSS JOIN direction
+LEFT JOIN fixed_concept
+    ON CASE WHEN direction.is_forward THEN link.relationship ELSE link.reverse_relationship END = fixed_concept.fixed_concept_id;
