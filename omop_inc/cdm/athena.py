@@ -123,7 +123,9 @@ def _zip_files(path: Path) -> list[AthenaFile | None]:
         if info.flag_bits & 1:
             raise VocabularyError(f"'{path}': '{info.filename}' is encrypted. Unpack it and give the folder.")
         if info.file_size > SMALL_FILE_BYTES and info.file_size > MAX_ZIP_RATIO * max(info.compress_size, 1):
-            raise VocabularyError(f"'{path}': '{info.filename}' grows more than {MAX_ZIP_RATIO} times when unpacked. Unpack it yourself if you trust it.")
+            raise VocabularyError(
+                f"'{path}': '{info.filename}' grows more than {MAX_ZIP_RATIO} times when unpacked. Unpack it yourself if you trust it."
+            )
         stamp = f"{info.CRC:08x}"
         files.append(AthenaFile(table=table, name=info.filename, size_bytes=info.file_size, modified=stamp))
     return files
@@ -232,7 +234,11 @@ def _columns_of(header: bytes, file: AthenaFile, table: CdmTable) -> tuple[str, 
     unknown, missing = sorted(set(names) - set(table.columns)), sorted(required - set(names))
     if unknown or missing or len(set(names)) < len(names):
         expected = ", ".join(table.columns)
-        wrong = [f"missing {_quoted(missing)}"] * bool(missing) + [f"unknown {_quoted(unknown)}"] * bool(unknown) + ["a name twice"] * (len(set(names)) < len(names))
+        wrong = (
+            [f"missing {_quoted(missing)}"] * bool(missing)
+            + [f"unknown {_quoted(unknown)}"] * bool(unknown)
+            + ["a name twice"] * (len(set(names)) < len(names))
+        )
         raise VocabularyError(f"'{file.name}', line 1: expected the tab separated columns {expected} but got {'; '.join(wrong)}. {ATHENA_FORMAT}.")
     return names
 

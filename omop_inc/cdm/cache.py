@@ -78,10 +78,10 @@ class MapCache:
 
     def get(self, key: str) -> Any | None:
         """The value of a key, or None when there is none that can be read."""
-        value = None
+        found: list[Any] = []
         with self._forgiving("read"), self._opened() as cache:
-            value = cache.get(key, default=None)
-        return value
+            found.append(cache.get(key, default=None))
+        return found[0] if found else None
 
     def put(self, key: str, value: Any) -> None:
         """Keep a value; the least recently used ones make room."""

@@ -61,9 +61,7 @@ def _with_resolver(fingerprint: str) -> str:
     return f"{fingerprint}-{RESOLVER_VERSION}-{units[:16]}"
 
 
-def resolve(
-    connection: Connection, run_schema: str, vocab_schema: str, cache: MapCache | None, fingerprint: str | None = None
-) -> CodeMapReport:
+def resolve(connection: Connection, run_schema: str, vocab_schema: str, cache: MapCache | None, fingerprint: str | None = None) -> CodeMapReport:
     """Make and fill the look-ups of a run from what is in use in its schema.
 
     The run's schema holds `code_in_use(vocabulary_id, code)`; `unit_in_use(unit_source_value)` and

@@ -103,7 +103,7 @@ def compare_with_committed(connection: Connection, schemas: Schemas, transform: 
     old = name(schemas.cdm, transform)
     counts = []
     for kind, mine, other in (("gone", old, new), ("added", new, old)):
-        differs = sql.SQL("{} *<> {}").format(row_of(list(table.columns), "mine"), row_of(list(table.columns), "other"))
+        differs = sql.SQL("record_image_ne({}, {})").format(row_of(list(table.columns), "mine"), row_of(list(table.columns), "other"))
         same = sql.SQL("true") if table.name == "cdm_source" else _same(table, "mine", "other")
         statement = sql.SQL(
             "CREATE UNLOGGED TABLE {} AS SELECT {} FROM {} AS mine LEFT JOIN {} AS other ON {} WHERE other.{} IS NULL OR {}"

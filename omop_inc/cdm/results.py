@@ -87,7 +87,7 @@ def _difference(connection: Connection, delta: Delta, table: CdmTable) -> tuple[
         )
         if table.name != "cdm_source"
         else sql.SQL("true"),
-        "differs": sql.SQL("{} *<> {}").format(row_of(list(names), "old"), row_of(list(names), "new")),
+        "differs": sql.SQL("record_image_ne({}, {})").format(row_of(list(names), "old"), row_of(list(names), "new")),
         "key": sql.Identifier(identity(table)[0]),
     }
     counts = []

@@ -183,9 +183,7 @@ def _index(table: CdmTable, schema: str, columns: tuple[str, ...], *, is_partial
     return sql.Composed([statement, where])
 
 
-def foreign_key_statements(
-    schema: str, vocab_schema: str, *, kinds: tuple[SchemaKind, ...] = ("cdm",)
-) -> Iterator[sql.Composed]:
+def foreign_key_statements(schema: str, vocab_schema: str, *, kinds: tuple[SchemaKind, ...] = ("cdm",)) -> Iterator[sql.Composed]:
     """ALTER TABLE ... ADD FOREIGN KEY for every reference of the CDM's tables, checked at COMMIT.
 
     Args:
@@ -198,9 +196,7 @@ def foreign_key_statements(
         for field in table.fields if table.schema in kinds else ():
             if field.references:
                 target_table, target_field = field.references
-                yield sql.SQL(
-                    "ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({}) DEFERRABLE INITIALLY DEFERRED"
-                ).format(
+                yield sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({}) DEFERRABLE INITIALLY DEFERRED").format(
                     sql.Identifier(home[table.schema], table.name),
                     sql.Identifier(foreign_key_name(table.name, field.name)),
                     sql.Identifier(field.name),

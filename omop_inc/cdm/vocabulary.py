@@ -147,9 +147,7 @@ def search_path(connection: Connection, *schemas: str) -> Iterator[None]:
     execute(connection, "SELECT set_config('search_path', %s, true)", (before,))
 
 
-def _is_same(
-    connection: Connection, path: Path, files: Mapping[str, athena.AthenaFile], schema: str, known: VocabularyInfo
-) -> bool:
+def _is_same(connection: Connection, path: Path, files: Mapping[str, athena.AthenaFile], schema: str, known: VocabularyInfo) -> bool:
     with connection.transaction():
         statement = sql.SQL("SELECT files FROM {}").format(sql.Identifier(schema, "omop_inc_vocabulary"))
         stored = fetch_value(connection, statement)
@@ -174,9 +172,7 @@ def _load_beside(
     return rows
 
 
-def _copy_file(
-    connection: Connection, path: Path, file: athena.AthenaFile, table: spec.CdmTable, side: str, digest: athena.ContentDigest
-) -> int:
+def _copy_file(connection: Connection, path: Path, file: athena.AthenaFile, table: spec.CdmTable, side: str, digest: athena.ContentDigest) -> int:
     with athena.open_file(path, file) as stream:
         blocks = athena.LineBlocks(stream, file, table, digest)
         try:

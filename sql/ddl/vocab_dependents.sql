@@ -11,8 +11,8 @@ WITH RECURSIVE vocabulary_table AS (
     INNER JOIN pg_catalog.pg_namespace AS namespace
         ON relation.relnamespace = namespace.oid
     WHERE
-        namespace.nspname = %(schema)s
-        AND relation.relname = any(%(tables)s::text[])
+        namespace.nspname = %(schema)s -- noqa: RF02, a parameter
+        AND relation.relname = any(%(tables)s::text[]) -- noqa: RF02, a parameter
         AND relation.relkind IN ('r', 'p')
 ),
 
@@ -61,8 +61,8 @@ SELECT
 FROM pg_catalog.pg_constraint AS foreign_key
 WHERE
     foreign_key.contype = 'f'
-    AND foreign_key.confrelid IN (SELECT oid FROM vocabulary_table)
-    AND foreign_key.conrelid NOT IN (SELECT oid FROM vocabulary_table)
+    AND foreign_key.confrelid IN (SELECT vocabulary_table.oid FROM vocabulary_table)
+    AND foreign_key.conrelid NOT IN (SELECT vocabulary_table.oid FROM vocabulary_table)
 UNION ALL
 SELECT
     3 AS step,

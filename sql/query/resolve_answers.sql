@@ -47,7 +47,7 @@ standard AS (
         named.is_folded,
         target.concept_id
     FROM named
-    LEFT JOIN concept_relationship AS relationship
+    LEFT OUTER JOIN concept_relationship AS relationship
         ON
             named.concept_id = relationship.concept_id_1
             AND relationship.relationship_id = 'Maps to'

@@ -20,7 +20,7 @@ ucum AS MATERIALIZED (
         concept.concept_code,
         target.concept_id
     FROM concept
-    LEFT JOIN concept_relationship AS relationship
+    LEFT OUTER JOIN concept_relationship AS relationship
         ON
             concept.concept_id = relationship.concept_id_1
             AND relationship.relationship_id = 'Maps to'
@@ -45,7 +45,7 @@ candidate AS (
             unit.unit_source_value = own_row.source_code
             AND own_row.source_vocabulary_id IN ('UCUM', 'Synthea')
             AND own_row.invalid_reason IS NULL
-            AND own_row.valid_end_date >= coalesce(%(release_date)s::date, '-infinity'::date)
+            AND own_row.valid_end_date >= coalesce(%(release_date)s::date, '-infinity'::date) -- noqa: RF02, a parameter
     INNER JOIN concept AS target
         ON
             own_row.target_concept_id = target.concept_id
@@ -102,5 +102,5 @@ SELECT
     unit.unit_source_value,
     coalesce(chosen.concept_id, 0) AS unit_concept_id
 FROM unit
-LEFT JOIN chosen
+LEFT OUTER JOIN chosen
     ON unit.unit_source_value = chosen.unit_source_value;
