@@ -11,7 +11,7 @@ from psycopg import sql
 
 from omop_inc.cdm import lookups
 from omop_inc.cdm.cache import MapCache
-from omop_inc.cdm.publish import compare_with_committed, exchange
+from omop_inc.cdm.publish import Written, compare_with_committed, exchange
 from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, run_full
 from omop_inc.cdm.transforms import transforms, waves
 from omop_inc.runs import accounting, guards
@@ -39,8 +39,28 @@ class Loaded:
     changed: int = 0  # rows that took the id of a row of the old image that is not there any more
 
 
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A snapshot built beside, not yet published."""
+
+    seen: dict[str, Seen]
+    loaded: dict[str, Loaded]
+    written: dict[str, Written]  # by CDM table: the difference to the committed rows
+
+
 def full_load(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     """Build image and CDM beside from the snapshot (or, in append mode, from the image) and exchange them."""
+    built = build_beside(run, seen, outcome)
+    run.summary.cdm_tables = {table: dict(vars(written)) for table, written in built.written.items()}
+    _publish(run, built, outcome)
+
+
+def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: bool = True) -> Built:
+    """Build image and CDM of a snapshot beside the committed ones, with the ids of all rows that the store knows.
+
+    Args:
+        guarded: Whether a snapshot that would lose data is refused.
+    """
     is_first, schemas = run.last is None, run.schemas
     with run.database.connection() as connection:
         for schema in (schemas.run, schemas.next_staging):
@@ -53,16 +73,21 @@ def full_load(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     seen = {table: loaded[table].seen for table in seen}
     outcome.snapshot_digest = digest_snapshot({table: (one.rows, one.hash_sum) for table, one in seen.items()})
     _settle(run)
-    if run.settings.mode == "snapshot" and not is_first:
+    if guarded and run.settings.mode == "snapshot" and not is_first:
         with run.recorder.step("guard"):
             guards.check_files(run, seen, outcome.snapshot_digest)
             guards.check_losses(run, seen, outcome.snapshot_digest, is_full=True, tables=list(SOURCE_TABLES))
     run.each("index", list(SOURCE_TABLES), lambda table: _index(run, table))
     _prepare(run, outcome)
-    path = full_path(schemas)
     for wave in waves():
-        run.each("transform", wave, lambda transform: _transform(run, transform, path))
-    _publish(run, seen, loaded, outcome, is_first=is_first)
+        run.each("transform", wave, lambda transform: _transform(run, transform, full_path(schemas)))
+    written = run.each("compare", list(transforms()), lambda transform: _compare(run, transform, is_first=is_first))
+    return Built(seen=seen, loaded=loaded, written=written)
+
+
+def _compare(run: Run, transform: str, *, is_first: bool) -> Written:
+    with run.recorder.step("compare", transform), run.database.connection() as connection:
+        return compare_with_committed(connection, run.schemas, transform, is_first=is_first)
 
 
 def _largest_first(seen: dict[str, Seen]) -> list[str]:
@@ -176,11 +201,9 @@ def _transform(run: Run, transform: str, path: list[str]) -> None:
         counts.rows_written = result.rows
 
 
-def _publish(run: Run, seen: dict[str, Seen], loaded: dict[str, Loaded], outcome: Outcome, *, is_first: bool) -> None:
+def _publish(run: Run, built: Built, outcome: Outcome) -> None:
     schemas = run.schemas
-    with run.recorder.step("compare"), run.database.connection() as connection:
-        for transform in transforms():
-            run.summary.cdm_tables[transform] = vars(compare_with_committed(connection, schemas, transform, is_first=is_first)).copy()
+    with run.database.connection() as connection:
         staged = {table: accounting.count_staged(connection, schemas.next_staging, table) for table in SOURCE_TABLES}
     with run.recorder.step("publish") as counts, publishing(run, outcome) as generation:
         connection = run.raw
@@ -190,17 +213,17 @@ def _publish(run: Run, seen: dict[str, Seen], loaded: dict[str, Loaded], outcome
             connection,
             schemas,
             run.run_id,
-            is_first=is_first,
+            is_first=run.last is None,
             foreign_keys=run.settings.foreign_keys,
             vocabulary=schemas.vocabulary,
         )
         apply.apply_content_ids(connection, schemas)
         lookups.keep_codes(connection, schemas)
         held = accounting.count_held(connection, schemas)
-        for table, one in seen.items():
-            _account(run, one, loaded[table], staged[table], held.get(table, accounting.Held()))
+        for table, one in built.seen.items():
+            _account(run, one, built.loaded[table], staged[table], held.get(table, accounting.Held()))
         accounting.check_accounts(run)
-        _write_state(run, seen, loaded, staged, generation)
+        _write_state(run, built, staged, generation)
         counts.rows_written = sum(entry["total"] for entry in run.summary.cdm_tables.values())
 
 
@@ -220,8 +243,8 @@ def _account(run: Run, seen: Seen, loaded: Loaded, staged: int, held: accounting
     )
 
 
-def _write_state(run: Run, seen: dict[str, Seen], loaded: dict[str, Loaded], staged: dict[str, int], generation: int) -> None:
-    for table, one in seen.items():
+def _write_state(run: Run, built: Built, staged: dict[str, int], generation: int) -> None:
+    for table, one in built.seen.items():
         if not one.rows and not one.before.rows:
             continue
         counts = run.summary.source_tables[table]
@@ -235,4 +258,4 @@ def _write_state(run: Run, seen: dict[str, Seen], loaded: dict[str, Loaded], sta
         )
         write_table_state(run.raw, run.schemas, table, state)
         if run.settings.mode == "snapshot" or run.last is None:  # else the image is as it was, and so are its hashes
-            write_base(run.raw, run.schemas, table, generation, np.sort(loaded[table].intake.all_hashes()[:, 0]))
+            write_base(run.raw, run.schemas, table, generation, np.sort(built.loaded[table].intake.all_hashes()[:, 0]))

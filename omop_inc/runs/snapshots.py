@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from omop_inc.cdm.lookups import made_under
-from omop_inc.errors import OmopIncError, RunBusyError, SnapshotRefusedError
+from omop_inc.cdm.transforms import transforms
+from omop_inc.errors import CheckFailed, OmopIncError, RunBusyError, SnapshotRefusedError
 from omop_inc.runs import guards
 from omop_inc.runs.conductor import Conductor, Threads
 from omop_inc.runs.context import Run, drop_run_schemas, load_vocabulary_if_named, locked_session, new_run_id, prepare_store
@@ -19,6 +20,7 @@ from omop_inc.runs.detect import Seen, detect, digest_snapshot
 from omop_inc.runs.full import full_load
 from omop_inc.runs.increment import increment
 from omop_inc.runs.publishing import Outcome, ledger_row
+from omop_inc.runs.verifying import verify
 from omop_inc.settings import Settings
 from omop_inc.source.snapshot import Snapshot, open_snapshot
 from omop_inc.source.tables import SOURCE_TABLES
@@ -28,7 +30,7 @@ from omop_inc.store.schemas import Schemas
 from omop_inc.telling.summary import SourceCounts, Summary
 from omop_inc.telling.timings import Listener, Recorder
 
-Kind = Literal["incremental", "full_reload"]
+Kind = Literal["incremental", "full_reload", "verify"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,7 @@ def _recorded(run: Run, outcome: Outcome, work: Callable[[], None]) -> None:
                 ledger.write_run(run.session, run.schemas, row)
             ledger.write_timings(run.session, run.schemas, run.run_id, run.recorder.timings)
             ledger.prune(run.session, run.schemas, run.settings.keep_runs)
-        if run.summary.status in ("applied", "refused"):
+        if run.summary.status in ("applied", "refused") or run.kind == "verify":
             drop_run_schemas(run)
 
 
@@ -128,12 +130,11 @@ def _carry_out(run: Run, request: Request, snapshot: Snapshot, outcome: Outcome)
         run.made_under = made_under(connection, run.schemas)
         states = state.read_table_states(connection, run.schemas)
     guards.check_order(run, snapshot.snapshot_date)
+    if request.kind == "verify":
+        _verify(run, _unread(snapshot, states), outcome)
+        return
     if run.last is None or request.kind == "full_reload":
-        seen = {
-            table: Seen(table=table, file=snapshot.files.get(table), before=states.get(table, state.TableState()), digest=None, rows=0, hash_sum=0)
-            for table in SOURCE_TABLES
-        }
-        full_load(run, seen, outcome)
+        full_load(run, _unread(snapshot, states), outcome)
         run.summary.snapshot_digest = outcome.snapshot_digest
         return
     seen = detect(run, snapshot, states)
@@ -147,6 +148,30 @@ def _carry_out(run: Run, request: Request, snapshot: Snapshot, outcome: Outcome)
         _count_unchanged(run, seen)
         return
     increment(run, seen, outcome)
+
+
+def _unread(snapshot: Snapshot, states: dict[str, state.TableState]) -> dict[str, Seen]:
+    """The tables of a snapshot whose files are still to be read."""
+    none = state.TableState()
+    return {
+        table: Seen(table=table, file=snapshot.files.get(table), before=states.get(table, none), digest=None, rows=0, hash_sum=0)
+        for table in SOURCE_TABLES
+    }
+
+
+def _verify(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
+    if run.last is None:
+        raise CheckFailed(f"Schema '{run.schemas.cdm}' holds no CDM yet; there is nothing to verify. Apply a snapshot first.")
+    differences = verify(run, seen, outcome)
+    run.summary.snapshot_digest = outcome.snapshot_digest
+    if differences:
+        listed = "; ".join(
+            f"{d.table}: {d.only_committed} rows only in the CDM, {d.only_rebuilt} only in the rebuild ({', '.join(d.examples)})"
+            for d in differences
+        )
+        raise CheckFailed(f"The CDM differs from a rebuild of the same snapshot. {listed}. A full reload mends it; please report it.")
+    run.summary.status = "no_change"
+    run.summary.message = f"Equal: all {len(transforms())} CDM tables and {len(SOURCE_TABLES)} staged tables, ids included."
 
 
 def _count_unchanged(run: Run, seen: dict[str, Seen]) -> None:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 Hashes64 = npt.NDArray[np.uint64]
 
+_TABLE_BITS = 24
+
 
 @dataclass(frozen=True, kw_only=True)
 class Multiset:
@@ -47,7 +49,8 @@ def compare(incoming: Hashes64, known: Hashes64) -> Delta64:
     if np.array_equal(incoming, known):
         empty = _multiset(np.empty(0, np.uint64), np.empty(0, np.int64))
         return Delta64(new=empty, removed=empty, unchanged=len(incoming))
-    values, balance = _balance(incoming, known)
+    values = _suspects(incoming, known)
+    balance = _count(values, incoming) - _count(values, known)
     new = _multiset(values, balance)
     removed = _multiset(values, -balance)
     return Delta64(new=new, removed=removed, unchanged=len(incoming) - new.total)
@@ -61,13 +64,16 @@ def select_new(hashes: npt.NDArray[np.uint64], new: Multiset) -> npt.NDArray[np.
         new: What compare found new.
     """
     high = hashes[:, 0] if hashes.ndim == 2 else hashes
+    if new.total == len(high):  # a first load
+        return np.ones(len(high), dtype=bool)
     mask = np.zeros(len(high), dtype=bool)
     if not len(new.values):
         return mask
-    at = np.searchsorted(new.values, high)
+    candidates = _candidates(high, new.values)
+    at = np.searchsorted(new.values, high[candidates])
     at[at == len(new.values)] = 0
-    candidates = np.flatnonzero(new.values[at] == high)[::-1]
-    groups = at[candidates]
+    is_new = new.values[at] == high[candidates]
+    candidates, groups = candidates[is_new][::-1], at[is_new][::-1]
     order = np.argsort(groups, kind="stable")
     ranks = np.empty(len(candidates), dtype=np.int64)
     ranks[order] = _ranks(groups[order])
@@ -88,30 +94,28 @@ def _multiset(values: Hashes64, balance: npt.NDArray[np.int64]) -> Multiset:
     return Multiset(values=values[kept], counts=balance[kept])
 
 
-def _balance(incoming: Hashes64, known: Hashes64) -> tuple[Hashes64, npt.NDArray[np.int64]]:
-    """Give each value's count in incoming minus that in known, for the values where they may differ."""
-    left, left_counts = _run_lengths(incoming)
-    right, right_counts = _run_lengths(known)
-    balance_left = left_counts.copy()
-    if not len(right):
-        return left, balance_left
-    # Both ascend, so the look-ups walk through memory in order: 10 M in 10 M cost 0.5 s.
-    at = np.searchsorted(right, left)
-    at[at == len(right)] = 0
-    both = right[at] == left
-    balance_left[both] -= right_counts[at[both]]
-    only_right = np.ones(len(right), dtype=bool)
-    only_right[at[both]] = False
-    values = np.concatenate((left, right[only_right]))
-    balance = np.concatenate((balance_left, -right_counts[only_right]))
-    differs = np.flatnonzero(balance)
-    order = differs[np.argsort(values[differs], kind="stable")]
-    return values[order], balance[order]
+def _suspects(incoming: Hashes64, known: Hashes64) -> Hashes64:
+    """Give, ascending, every value whose count may differ.
+
+    A value that each side holds once is a pair in the merged array and no suspect; nearly all are. The stable sort of two
+    ascending runs is a merge: 10 M against 10 M cost 0.4 s in all, looking each value up in the other array 1.1 s.
+    """
+    merged = np.concatenate((incoming, known))
+    merged.sort(kind="stable")
+    starts = np.flatnonzero(np.concatenate(([True], merged[1:] != merged[:-1])))
+    lengths = np.diff(np.append(starts, len(merged)))
+    repeats = [side[1:][side[1:] == side[:-1]] for side in (incoming, known)]
+    return np.unique(np.concatenate((merged[starts[lengths != 2]], *repeats)))
 
 
-def _run_lengths(values: Hashes64) -> tuple[Hashes64, npt.NDArray[np.int64]]:
-    """Give the distinct values of an ascending array and how often each occurs."""
-    if not len(values):
-        return values, np.empty(0, np.int64)
-    starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
-    return values[starts], np.diff(np.append(starts, len(values)))
+def _count(values: Hashes64, ascending: Hashes64) -> npt.NDArray[np.int64]:
+    """Say how often each value occurs."""
+    return np.searchsorted(ascending, values, side="right") - np.searchsorted(ascending, values, side="left")
+
+
+def _candidates(high: Hashes64, values: Hashes64) -> npt.NDArray[np.int64]:
+    """Give the positions whose first 24 bits occur among the values: a 16 MB table leaves little to look up."""
+    table = np.zeros(1 << _TABLE_BITS, dtype=bool)
+    shift = np.uint64(64 - _TABLE_BITS)
+    table[values >> shift] = True
+    return np.flatnonzero(table[high >> shift])

@@ -26,6 +26,7 @@ from omop_inc.source.tables import SourceTable
 MAX_RECORD_BYTES = 1 << 20
 
 _COMMA, _NEWLINE = b",\n"
+_CRLF = re.compile(rb"\r+\n")
 _ESCAPED = re.compile(rb"[\\,\n\r]")
 _ESCAPES = {b"\\": b"\\\\", b",": b"\\,", b"\n": b"\\n", b"\r": b"\\r"}
 
@@ -232,4 +233,4 @@ def _parse_quoted(text: bytes) -> list[bytes] | None:
         fields = next(csv.reader([text.decode("latin-1")], strict=True))
     except csv.Error as error:
         return None if "unexpected end of data" in str(error) else []
-    return [value.encode("latin-1").replace(b"\r\n", b"\n") for value in fields]
+    return [_CRLF.sub(b"\n", value.encode("latin-1")) for value in fields]

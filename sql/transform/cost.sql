@@ -11,7 +11,7 @@
 -- reads: payer_plan_period (payer_plan_period_id, person_id, payer_plan_period_start_date, payer_plan_period_end_date, payer_source_value, plan_source_value, family_source_value)
 -- writes: cost
 -- source: CDM 5.4 specification, COST; Synthea CSV data dictionary; docs/mapping/cost.md
--- What one claim says of one code at one time: a charge with its payments.
+-- What one claim says of one code at one time: a charge with its payments. The filters keep the sums' memory for groups that need them.
 CREATE TEMP TABLE claim_item ON COMMIT DROP AS
 SELECT
     patient,
@@ -20,11 +20,11 @@ SELECT
     code,
     start_at,
     count(*) FILTER (WHERE is_charge) AS charge_count,
-    sum(charge) AS charge,
-    sum(paid) AS paid,
-    sum(paid_by_payer) AS paid_by_payer,
-    sum(copay) AS copay,
-    sum(billed_to_patient) AS billed_to_patient
+    sum(charge) FILTER (WHERE charge IS NOT NULL) AS charge,
+    sum(paid) FILTER (WHERE paid IS NOT NULL) AS paid,
+    sum(paid_by_payer) FILTER (WHERE paid_by_payer IS NOT NULL) AS paid_by_payer,
+    sum(copay) FILTER (WHERE copay IS NOT NULL) AS copay,
+    sum(billed_to_patient) FILTER (WHERE billed_to_patient IS NOT NULL) AS billed_to_patient
 FROM claim_line
 GROUP BY
     patient,

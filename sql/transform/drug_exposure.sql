@@ -95,7 +95,8 @@ SELECT
     clinical_event.quantity,
     CASE
         WHEN clinical_event.source_table = 'medications'
-            THEN greatest(extract(DAY FROM clinical_event.end_at - clinical_event.start_at), 0)::integer
+            -- whole days; what lasts less than a day has no days of supply
+            THEN nullif(greatest(extract(DAY FROM clinical_event.end_at - clinical_event.start_at)::integer, 0), 0)
     END AS days_supply,
     NULL AS sig,
     0 AS route_concept_id,

@@ -1,11 +1,26 @@
 -- Every code that a transform looks up: the coded rows', and those of reasons, reactions, severities, body sites and modalities.
 -- grain: one row per vocabulary and code
 -- reads: source_event
--- reads: imaging_study
 -- reads: encounters (reasoncode)
 -- reads: allergies (reaction1, reaction2)
+-- reads: imaging_studies (bodysite_code, modality_code, procedure_code)
 -- source: docs/mapping/observation.md (severities, reactions, body sites), docs/mapping/procedure_occurrence.md (modalities)
-WITH constant_code (vocabulary_id, code) AS (
+WITH event_code AS (
+    SELECT DISTINCT
+        vocabulary_id,
+        code
+    FROM source_event
+),
+
+imaging_code AS (
+    SELECT DISTINCT
+        bodysite_code,
+        modality_code,
+        procedure_code
+    FROM imaging_studies
+),
+
+constant_code (vocabulary_id, code) AS (
     VALUES
     ('SNOMED', '255604002'), -- Mild
     ('SNOMED', '6736007'), -- Moderate
@@ -13,51 +28,52 @@ WITH constant_code (vocabulary_id, code) AS (
     ('SNOMED', '416098002'), -- Allergy to drug
     ('SNOMED', '419199007'), -- Allergy to substance
     ('LOINC', '39111-0') -- Body site
+),
+
+code_use AS (
+    SELECT
+        vocabulary_id,
+        code
+    FROM event_code
+    UNION ALL
+    SELECT DISTINCT
+        'SNOMED',
+        reasoncode
+    FROM encounters
+    UNION ALL
+    SELECT
+        'SNOMED',
+        reaction1
+    FROM allergies
+    UNION ALL
+    SELECT
+        'SNOMED',
+        reaction2
+    FROM allergies
+    UNION ALL
+    SELECT
+        'SNOMED',
+        bodysite_code
+    FROM imaging_code
+    UNION ALL
+    SELECT
+        'SNOMED',
+        procedure_code
+    FROM imaging_code
+    UNION ALL
+    SELECT
+        'DICOM',
+        modality_code
+    FROM imaging_code
+    UNION ALL
+    SELECT
+        vocabulary_id,
+        code
+    FROM constant_code
 )
 
-SELECT
+SELECT DISTINCT
     vocabulary_id,
     code
-FROM source_event
+FROM code_use
 WHERE code IS NOT NULL
-UNION
-SELECT
-    'SNOMED',
-    reasoncode
-FROM encounters
-WHERE reasoncode IS NOT NULL
-UNION
-SELECT
-    'SNOMED',
-    reaction1
-FROM allergies
-WHERE reaction1 IS NOT NULL
-UNION
-SELECT
-    'SNOMED',
-    reaction2
-FROM allergies
-WHERE reaction2 IS NOT NULL
-UNION
-SELECT
-    'SNOMED',
-    bodysite_code
-FROM imaging_study
-WHERE bodysite_code IS NOT NULL
-UNION
-SELECT
-    'SNOMED',
-    procedure_code
-FROM imaging_study
-WHERE procedure_code IS NOT NULL
-UNION
-SELECT
-    'DICOM',
-    modality_code
-FROM imaging_study
-WHERE modality_code IS NOT NULL
-UNION
-SELECT
-    vocabulary_id,
-    code
-FROM constant_code
