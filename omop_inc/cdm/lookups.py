@@ -12,14 +12,12 @@ from psycopg import sql
 from omop_inc import __version__
 from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.code_map import CodeMapReport, mapping_fingerprint, resolve
+from omop_inc.cdm.concepts import CDM_VERSION_CONCEPTS
 from omop_inc.cdm.transforms import transforms, views
 from omop_inc.cdm.vocabulary import stored_vocabulary
 from omop_inc.source.hashing import HASH_VERSION
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
-
-# The concept of CDM 5.4: which of the two a vocabulary holds depends on its release.
-CDM_VERSION_CONCEPTS = (798878, 756265)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,6 +66,7 @@ def apply_snapshot(
         summary.status, summary.message = "skipped", str(error)
     except SnapshotRefusedError as error:
         summary.status, summary.message, stopped = "refused", str(error), error
+        summary.snapshot_digest = error.snapshot_digest or None
     except OmopIncError as error:
         summary.status, summary.message, stopped = "failed", str(error), error
     summary.timings = list(recorder.timings)

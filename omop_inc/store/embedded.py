@@ -38,6 +38,7 @@ from omop_inc.store.postgres_place import (
     choose_place,
     data_major,
     data_owner,
+    find_orphans,
     find_running,
     live_pid,
     locked,
@@ -57,8 +58,8 @@ __all__ = ["EmbeddedServer", "ServerStatus", "discard", "read_source", "start", 
 # Recovery after a crash replays at most max_wal_size: minutes on a slow disk.
 START_TIMEOUT_S = 600
 STOP_TIMEOUT_S = 120
-# After kill -9 of the server its processes hold the shared memory until they notice: seconds.
-START_ATTEMPTS, ATTEMPT_PAUSE_S = 20, 0.5
+# After kill -9 of the server its processes hold the shared memory until they have ended: moments where we can end them.
+START_ATTEMPTS, ATTEMPT_PAUSE_S = 60, 0.5
 LOG_MAX_BYTES = 10 * 1024 * 1024
 
 
@@ -224,6 +225,9 @@ def _await_other(place: Place) -> None:
             raise DatabaseError(f"PostgreSQL (process {pid}) lives but does not answer; see '{place.log}', then end it and start again.")
         time.sleep(0.2)
     if pid is None:
+        for orphan in find_orphans(place.data):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(orphan, signal.SIGQUIT)
         (place.data / "postmaster.pid").unlink(missing_ok=True)
 
 

@@ -99,6 +99,12 @@ def read_last_run(connection: sa.Connection, schemas: Schemas) -> LastRun | None
     return LastRun(**{name: row[name] for name in ("generation", "run_id", "snapshot_digest", "snapshot_date", "fingerprint", "summary")})
 
 
+def read_runs(connection: sa.Connection, schemas: Schemas, count: int) -> list[dict[str, Any]]:
+    """The rows of the last runs, the newest first."""
+    run = tables(schemas)["run"]
+    return [dict(row) for row in connection.execute(sa.select(run).order_by(run.c.sequence.desc()).limit(count)).mappings()]
+
+
 def has_run(connection: sa.Connection, schemas: Schemas, run_id: str) -> bool:
     """Whether a run's row is there: the answer when that of its COMMIT was lost."""
     run = tables(schemas)["run"]

@@ -192,6 +192,19 @@ def live_pid(data: Path) -> int | None:
     return pid
 
 
+def find_orphans(data: Path) -> list[int]:
+    """Processes that outlived their server (kill -9): a busy one goes on with its statement and keeps the next server out.
+
+    To be asked only when no server lives on this data directory.
+    """
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_ours = (folder / "comm").read_text().strip() == "postgres" and (folder / "cwd").resolve(strict=True) == data.resolve()
+            found += [int(folder.name)] if is_ours else []
+    return found
+
+
 def choose_place(place: Place, user: ServerUser | None) -> Place:
     """Beside our own files if the server's user can get there; no folder's permissions are widened for it."""
     if is_reachable(place.base, user):

@@ -15,6 +15,9 @@ from rich.table import Table
 
 from omop_inc.store.ledger import StepTiming
 
+# Of a small run's 90 steps some ten tell where the time went.
+SHOWN_FROM_S = 0.02
+
 Listener = Callable[[StepTiming], None]
 
 
@@ -68,5 +71,7 @@ def timing_table(timings: list[StepTiming], *, at_least_s: float = 0.0) -> Table
 
 
 def print_timings(timings: list[StepTiming], console: Console) -> None:
-    """Show the timings."""
-    console.print(timing_table(timings))
+    """Show the timings; the many steps that took next to nothing are one line (the ledger holds them all)."""
+    console.print(timing_table(timings, at_least_s=SHOWN_FROM_S))
+    short = [timing.duration_s for timing in timings if timing.duration_s < SHOWN_FROM_S]
+    console.print(f"and {len(short)} steps of less than {SHOWN_FROM_S} s: {sum(short):.3f} s")
