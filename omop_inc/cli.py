@@ -49,9 +49,7 @@ class Unknown(StrEnum):
 
 
 Source = Annotated[Path, typer.Argument(help="Folder of one snapshot: Synthea's CSV files, plain or .gz.", show_default=False)]
-VocabularyPath = Annotated[
-    Path | None, typer.Option("--vocabulary", help="Athena folder or zip; loaded first, unless it is the one in use.")
-]
+VocabularyPath = Annotated[Path | None, typer.Option("--vocabulary", help="Athena folder or zip; loaded first, unless it is the one in use.")]
 DatabaseUrl = Annotated[
     str | None, typer.Option("--database-url", help="PostgreSQL 14-18 (OMOP_INC_DATABASE_URL); default: the embedded one.", show_default=False)
 ]
@@ -138,7 +136,9 @@ def vocabulary(
     finally:
         database.close()
     done = "Loaded" if info.is_new else "Already in use:"
-    typer.echo(f"{done} vocabulary {info.version or 'without a version'} in schema '{settings.vocabulary_schema}', fingerprint {info.fingerprint[:16]}")
+    typer.echo(
+        f"{done} vocabulary {info.version or 'without a version'} in schema '{settings.vocabulary_schema}', fingerprint {info.fingerprint[:16]}"
+    )
     for table, rows in sorted(info.rows.items()):
         typer.echo(f"  {table}: {rows:,} rows")
 

@@ -101,9 +101,7 @@ def gather_codes(connection: Connection, schemas: Schemas, rows: str, *, with_kn
     found = {
         "code": sql.SQL("SELECT vocabulary_id, code FROM {}").format(name(schemas.delta, "code_in_use")),
         "unit": sql.SQL("SELECT units AS unit_source_value FROM {} WHERE units IS NOT NULL").format(observations),
-        "answer": sql.SQL(
-            "SELECT value AS value_text FROM {} WHERE type IS DISTINCT FROM 'numeric' AND value IS NOT NULL"
-        ).format(observations),
+        "answer": sql.SQL("SELECT value AS value_text FROM {} WHERE type IS DISTINCT FROM 'numeric' AND value IS NOT NULL").format(observations),
     }
     for kind, query in found.items():
         known = sql.SQL(" UNION SELECT * FROM {}").format(name(schemas.state, f"known_{kind}")) if with_known else sql.SQL("")

@@ -35,9 +35,7 @@ class Written:
 
 
 def _same(table: CdmTable, one: str, other: str) -> sql.Composed:
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(one, c), sql.Identifier(other, c)) for c in identity(table)
-    )
+    return sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier(one, c), sql.Identifier(other, c)) for c in identity(table))
 
 
 def apply_difference(connection: Connection, schemas: Schemas, transform: str, run_id: str) -> Written:
@@ -105,9 +103,7 @@ def compare_with_committed(connection: Connection, schemas: Schemas, transform: 
     for kind, mine, other in (("gone", old, new), ("added", new, old)):
         differs = sql.SQL("record_image_ne({}, {})").format(row_of(list(table.columns), "mine"), row_of(list(table.columns), "other"))
         same = sql.SQL("true") if table.name == "cdm_source" else _same(table, "mine", "other")
-        statement = sql.SQL(
-            "CREATE UNLOGGED TABLE {} AS SELECT {} FROM {} AS mine LEFT JOIN {} AS other ON {} WHERE other.{} IS NULL OR {}"
-        ).format(
+        statement = sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT {} FROM {} AS mine LEFT JOIN {} AS other ON {} WHERE other.{} IS NULL OR {}").format(
             name(schemas.run, f"{kind}_{transform}"),
             columns(list(table.columns), "mine"),
             mine,

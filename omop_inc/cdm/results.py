@@ -82,9 +82,7 @@ def _difference(connection: Connection, delta: Delta, table: CdmTable) -> tuple[
     parts = {
         "old": _committed(delta, table),
         "result": name(schemas.result, table.name),
-        "same": sql.SQL(" AND ").join(
-            sql.SQL("old.{0} = new.{0}").format(sql.Identifier(c)) for c in identity(table)
-        )
+        "same": sql.SQL(" AND ").join(sql.SQL("old.{0} = new.{0}").format(sql.Identifier(c)) for c in identity(table))
         if table.name != "cdm_source"
         else sql.SQL("true"),
         "differs": sql.SQL("record_image_ne({}, {})").format(row_of(list(names), "old"), row_of(list(names), "new")),
@@ -95,7 +93,7 @@ def _difference(connection: Connection, delta: Delta, table: CdmTable) -> tuple[
         ("gone", "old", "SELECT {listed} FROM ({old}) AS old LEFT JOIN {result} AS new ON {same} WHERE new.{key} IS NULL OR {differs}"),
         ("added", "new", "SELECT {listed} FROM {result} AS new LEFT JOIN ({old}) AS old ON {same} WHERE old.{key} IS NULL OR {differs}"),
     ):
-        query = sql.SQL(text).format(listed=columns(list(names), mine), **parts)  # type: ignore[arg-type]
+        query = sql.SQL(text).format(listed=columns(list(names), mine), **parts)
         target = name(schemas.run, f"{kind}_{table.name}")
         counts.append(execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} AS ").format(target) + query).rowcount)
         execute(connection, sql.SQL("ANALYZE {}").format(target))
@@ -118,9 +116,7 @@ def _committed(delta: Delta, table: CdmTable) -> sql.Composed:
             "SELECT image.*, beside.person_id FROM {} AS beside INNER JOIN {} AS scope ON scope.person_id = beside.person_id"
             " INNER JOIN {} AS image ON image.cost_id = beside.cost_id"
         ).format(name(schemas.state, "cost_person"), scope, committed)
-    return sql.SQL("SELECT image.* FROM {} AS image INNER JOIN {} AS scope ON scope.person_id = image.person_id").format(
-        committed, scope
-    )
+    return sql.SQL("SELECT image.* FROM {} AS image INNER JOIN {} AS scope ON scope.person_id = image.person_id").format(committed, scope)
 
 
 def full_path(schemas: Schemas) -> list[str]:

@@ -4,6 +4,7 @@ Belongs here: persons reached by the delta, per transform. Does not: the rows th
 """
 
 from collections.abc import Iterable, Mapping
+
 from psycopg import sql
 
 from omop_inc.cdm.delta import Delta, has_person, scope_name
@@ -12,6 +13,7 @@ from omop_inc.cdm.world import create_schema, create_view, create_views
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import name
+
 
 def visible_rows(delta: Delta, table: SourceTable, names: Iterable[str]) -> list[sql.Composed]:
     """Queries for the rows that entered and that left, of which a listed column changed.
@@ -46,11 +48,8 @@ def build_delta_views(connection: Connection, delta: Delta) -> None:
     for view in (*code_views(), *_routed_views()):
         for table, names in view.source_reads.items():
             reads.setdefault(table, set()).update(names)
-    for table, names in sorted(reads.items()):
-        facts = SOURCE_TABLES[table]
-        parts = visible_rows(delta, facts, sorted(names)) or [
-            sql.SQL("SELECT * FROM {} WHERE false").format(name(schemas.staging, table))
-        ]
+    for table, seen in sorted(reads.items()):
+        parts = visible_rows(delta, SOURCE_TABLES[table], sorted(seen)) or [sql.SQL("SELECT * FROM {} WHERE false").format(name(schemas.staging, table))]
         create_view(connection, name(schemas.delta, table), sql.SQL(" UNION ALL ").join(parts))
     create_views(connection, schemas.delta, code_views(), _delta_path(delta))
 
@@ -69,9 +68,9 @@ def _routed_views() -> list[SqlFile]:
 def gather_routed(connection: Connection, delta: Delta) -> None:
     """Note which persons' delta rows go to which CDM table, once for all transforms; the look-ups must be there."""
     create_views(connection, delta.schemas.delta, _routed_views(), _delta_path(delta))
-    statement = sql.SQL(
-        "CREATE UNLOGGED TABLE {} AS SELECT DISTINCT target_table, patient FROM {}"
-    ).format(name(delta.schemas.run, "routed"), name(delta.schemas.delta, ROUTED_VIEW))
+    statement = sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT DISTINCT target_table, patient FROM {}").format(
+        name(delta.schemas.run, "routed"), name(delta.schemas.delta, ROUTED_VIEW)
+    )
     execute(connection, statement)
 
 
@@ -89,9 +88,7 @@ def build_scope(connection: Connection, delta: Delta, transform: str) -> int:
     execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} (patient uuid PRIMARY KEY, person_id bigint NOT NULL)").format(target))
     parts = [*_source_persons(delta, sources), *_dimension_persons(delta, sources)]
     if ROUTED_VIEW in file.view_reads:
-        parts.append(
-            sql.SQL("SELECT patient FROM {} WHERE target_table = {}").format(name(schemas.run, "routed"), sql.Literal(transform))
-        )
+        parts.append(sql.SQL("SELECT patient FROM {} WHERE target_table = {}").format(name(schemas.run, "routed"), sql.Literal(transform)))
     parts += [part for table, names in cdm_reads.items() for part in _upstream_persons(delta, table, names)]
     wanted = sql.SQL(" UNION ").join(parts) if parts else sql.SQL("SELECT NULL::uuid AS patient WHERE false").format()
     where = sql.SQL("true") if delta.everything else sql.SQL("patient IN ({})").format(wanted)
@@ -157,9 +154,7 @@ def _upstream_persons(delta: Delta, table: str, names: tuple[str, ...]) -> list[
     ]
 
 
-def _is_touched(
-    connection: Connection, delta: Delta, sources: Mapping[str, tuple[str, ...]], cdm_reads: Mapping[str, tuple[str, ...]]
-) -> bool:
+def _is_touched(connection: Connection, delta: Delta, sources: Mapping[str, tuple[str, ...]], cdm_reads: Mapping[str, tuple[str, ...]]) -> bool:
     """Whether a transform without a person reads anything that changed."""
     if delta.everything or any(table in delta.ran for table in cdm_reads):
         return True

@@ -42,16 +42,14 @@ def _source_world(delta: Delta, table: SourceTable, scope: sql.Identifier | None
     """All rows of a source table as they will be after the run, of the persons in scope."""
     schemas = delta.schemas
     listed = sql.SQL(", ").join(sql.Identifier("image", c) for c in all_columns(table))
-    narrowed = sql.SQL("")
+    narrowed: sql.Composable = sql.SQL("")
     if scope is not None and table.patient is not None:
         narrowed = sql.SQL(" INNER JOIN {} AS scope ON scope.patient = image.{}").format(scope, sql.Identifier(table.patient))
     text = sql.SQL("SELECT {} FROM {} AS image{}")
     staged = text.format(listed, name(schemas.staging, table.name), narrowed)
     if table.name not in delta.settled:
         return staged
-    out = sql.SQL(" WHERE NOT EXISTS (SELECT FROM {} AS gone WHERE gone.row_id = image.row_id)").format(
-        name(schemas.run, table.name + "_out")
-    )
+    out = sql.SQL(" WHERE NOT EXISTS (SELECT FROM {} AS gone WHERE gone.row_id = image.row_id)").format(name(schemas.run, table.name + "_out"))
     return staged + out + sql.SQL(" UNION ALL ") + text.format(listed, name(schemas.run, table.name + "_in"), narrowed)
 
 
@@ -61,7 +59,7 @@ def _cdm_world(delta: Delta, table: str, scope: sql.Identifier | None) -> sql.Co
     listed = sql.SQL(", ").join(sql.Identifier("image", c) for c in cdm_tables()[table].columns)
     if not has_person(table):
         return sql.SQL("SELECT {} FROM {} AS image").format(listed, name(schemas.result if table in delta.ran else schemas.cdm, table))
-    narrowed = sql.SQL("")
+    narrowed: sql.Composable = sql.SQL("")
     if scope is not None:
         narrowed = sql.SQL(" INNER JOIN {} AS scope ON scope.person_id = image.person_id").format(scope)
     text = sql.SQL("SELECT {} FROM {} AS image{}")
@@ -78,7 +76,7 @@ def create_views(connection: Connection, schema: str, files: list[SqlFile], path
     """Create shared views in a schema, their names resolved along a search path."""
     set_search_path(connection, path)
     for file in files:
-        body = sql.SQL(file.text.rstrip().rstrip(";"))  # type: ignore[arg-type]  # the text of a file of ours
+        body = sql.SQL(file.text.rstrip().rstrip(";"))
         create_view(connection, name(schema, file.name), sql.Composed([body]))
     execute(connection, "SET LOCAL search_path TO DEFAULT")
 

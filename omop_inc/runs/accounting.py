@@ -47,18 +47,13 @@ def count_moves(connection: Connection, schemas: Schemas, table: str) -> Moves:
 
 def count_held(connection: Connection, schemas: Schemas) -> dict[str, Held]:
     """Count what quarantine holds of every table, bad records included."""
-    parts = [
-        sql.SQL("SELECT {}, fate FROM {}").format(sql.Literal(table), name(schemas.quarantine, table)) for table in SOURCE_TABLES
-    ]
+    parts = [sql.SQL("SELECT {}, fate FROM {}").format(sql.Literal(table), name(schemas.quarantine, table)) for table in SOURCE_TABLES]
     parts.append(sql.SQL("SELECT source_table, 'quarantined' FROM {}").format(name(schemas.quarantine, "bad_record")))
     query = sql.SQL("SELECT held, fate, count(*) FROM ({}) AS held (held, fate) GROUP BY held, fate").format(sql.SQL(" UNION ALL ").join(parts))
     counts: dict[str, dict[str, int]] = {}
     for table, fate, count in execute(connection, query):
         counts.setdefault(table, {})[fate] = count
-    return {
-        table: Held(quarantined=c.get("quarantined", 0), pending=c.get("pending", 0), copies=c.get("copy", 0))
-        for table, c in counts.items()
-    }
+    return {table: Held(quarantined=c.get("quarantined", 0), pending=c.get("pending", 0), copies=c.get("copy", 0)) for table, c in counts.items()}
 
 
 def account(seen: Seen, moves: Moves, held: Held, copies_before: int) -> SourceCounts:

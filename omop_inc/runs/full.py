@@ -24,9 +24,10 @@ from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store import apply, fates, intake, pairing
 from omop_inc.store.db import Connection, execute
 from omop_inc.store.row_ids import KnownIds, RowIds, read_known_ids, read_row_ids, write_row_ids
-from omop_inc.store.schemas import Schemas, name
+from omop_inc.store.schemas import name
 from omop_inc.store.staging import all_columns, create_staged
 from omop_inc.store.state import TableState, write_base, write_table_state
+from omop_inc.telling.summary import SourceCounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +140,9 @@ def _pair(run: Run, table: str, known: KnownIds) -> int:
         with connection.cursor() as cursor, cursor.copy("COPY pg_temp.unused FROM STDIN") as copy:
             copy.write("".join(f"{i}\n" for i in unused.tolist()))
         for origin, schema in (("staging", schemas.staging), ("held", schemas.quarantine)):
-            statement = sql.SQL("INSERT INTO {} ({}, origin) SELECT {}, {} FROM {} AS image WHERE image.row_id IN (SELECT row_id FROM pg_temp.unused)")
+            statement = sql.SQL(
+                "INSERT INTO {} ({}, origin) SELECT {}, {} FROM {} AS image WHERE image.row_id IN (SELECT row_id FROM pg_temp.unused)"
+            )
             listed = sql.SQL(", ").join(sql.Identifier("image", c) for c in all_columns(facts))
             execute(connection, statement.format(name(schemas.run, table + "_leave"), names, listed, sql.Literal(origin), name(schema, table)))
         pairing.assign_row_ids(connection, schemas, facts)
@@ -232,7 +235,7 @@ def _account(run: Run, seen: Seen, loaded: Loaded, staged: int, held: accounting
     total = staged + held.copies
     unchanged = min(total, loaded.matched)
     changed = min(total - unchanged, loaded.changed)
-    run.summary.source_tables[seen.table] = accounting.SourceCounts(
+    run.summary.source_tables[seen.table] = SourceCounts(
         read=loaded.intake.rows,
         unchanged=unchanged,
         changed=changed,

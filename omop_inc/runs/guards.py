@@ -126,6 +126,4 @@ def _net_loss(schemas: Schemas, table: SourceTable, *, has_lost: bool, is_full: 
         gone = sql.SQL("SELECT {} AS owner FROM {}").format(owner, name(schemas.run, table.name + "_leave"))
         new = sql.SQL("(SELECT count(*) FROM {} WHERE origin = 'incoming')").format(name(schemas.run, table.name + "_candidate"))
     aside = sql.SQL("WHERE NOT EXISTS (SELECT FROM pg_temp.people_lost AS lost WHERE lost.owner = gone.owner)")
-    return sql.SQL("SELECT (SELECT count(*) FROM ({}) AS gone {}) - ({})").format(
-        gone, aside if has_lost and table.patient else sql.SQL(""), new
-    )
+    return sql.SQL("SELECT (SELECT count(*) FROM ({}) AS gone {}) - ({})").format(gone, aside if has_lost and table.patient else sql.SQL(""), new)

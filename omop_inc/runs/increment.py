@@ -27,8 +27,8 @@ from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store import apply, fates, intake, pairing
 from omop_inc.store.db import Connection, execute
 from omop_inc.store.schemas import Schemas, name
-from omop_inc.store.state import MODULUS, TableState, write_delta, write_table_state
 from omop_inc.store.staging import hash_hex
+from omop_inc.store.state import MODULUS, TableState, write_delta, write_table_state
 
 # Transforms whose rows follow the run's parameters as well.
 OF_PARAMETERS = frozenset({"cdm_source", "metadata"})
@@ -133,9 +133,7 @@ def _prepare_transforms(run: Run, settled: set[str], outcome: Outcome) -> Delta:
     differs = {key for key, value in run.made_under.items() if last.fingerprint.get(key) != value}
     everything = bool(differs & {"vocabulary", "transforms"})
     is_other = bool(differs) or outcome.snapshot_date != last.snapshot_date
-    delta = Delta(
-        schemas=run.schemas, settled=settled, everything=everything, forced=OF_PARAMETERS if is_other else frozenset()
-    )
+    delta = Delta(schemas=run.schemas, settled=settled, everything=everything, forced=OF_PARAMETERS if is_other else frozenset())
     with run.recorder.step("codes") as counts, run.database.connection() as connection:
         parameters = lookups.read_parameters(connection, run.schemas, outcome.snapshot_date)
         lookups.create_lookups(connection, run.schemas, parameters)

@@ -74,9 +74,7 @@ def apply_snapshot(
     return summary, stopped
 
 
-def _apply(
-    request: Request, settings: Settings, conductor: Conductor, recorder: Recorder, summary: Summary, started_at: datetime
-) -> None:
+def _apply(request: Request, settings: Settings, conductor: Conductor, recorder: Recorder, summary: Summary, started_at: datetime) -> None:
     with recorder.step("open"):
         snapshot = open_snapshot(request.source, unknown_columns=settings.unknown_columns)
         database = open_database(settings)
@@ -167,8 +165,7 @@ def _verify(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     run.summary.snapshot_digest = outcome.snapshot_digest
     if differences:
         listed = "; ".join(
-            f"{d.table}: {d.only_committed} rows only in the CDM, {d.only_rebuilt} only in the rebuild ({', '.join(d.examples)})"
-            for d in differences
+            f"{d.table}: {d.only_committed} rows only in the CDM, {d.only_rebuilt} only in the rebuild ({', '.join(d.examples)})" for d in differences
         )
         raise CheckFailed(f"The CDM differs from a rebuild of the same snapshot. {listed}. A full reload mends it; please report it.")
     run.summary.status = "no_change"
@@ -190,5 +187,3 @@ def _count_unchanged(run: Run, seen: dict[str, Seen]) -> None:
 def exit_code(summary: Summary, error: OmopIncError | None) -> int:
     """The exit code of a run: 0 applied, no change or skipped; else that of the error."""
     return error.exit_code if error is not None else 0
-
-

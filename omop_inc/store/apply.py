@@ -42,9 +42,7 @@ def apply_delta(connection: Connection, schemas: Schemas, table: SourceTable) ->
 def _bury(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
     """Make tombstones of the rows that left for good, and open those of the rows that came back."""
     candidate, leave = name(schemas.run, table.name + "_candidate"), name(schemas.run, table.name + "_leave")
-    back = sql.SQL(
-        "DELETE FROM {} AS tombstone USING {} AS candidate WHERE tombstone.source_table = {} AND tombstone.row_id = candidate.row_id"
-    )
+    back = sql.SQL("DELETE FROM {} AS tombstone USING {} AS candidate WHERE tombstone.source_table = {} AND tombstone.row_id = candidate.row_id")
     execute(connection, back.format(name(schemas.state, "tombstone"), candidate, sql.Literal(table.name)))
     bury = sql.SQL(
         "INSERT INTO {} SELECT {}, leave.row_id, leave.row_hash, {} FROM {} AS leave"

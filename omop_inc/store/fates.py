@@ -20,10 +20,7 @@ from omop_inc.store.staging import FATE_COLUMNS, all_columns, create_staged
 
 def held_tables(connection: Connection, schemas: Schemas) -> set[str]:
     """The source tables of which rows are held in quarantine or pending."""
-    parts = [
-        sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(sql.Literal(t), name(schemas.quarantine, t))
-        for t in SOURCE_TABLES
-    ]
+    parts = [sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(sql.Literal(t), name(schemas.quarantine, t)) for t in SOURCE_TABLES]
     return {row[0] for row in execute(connection, sql.SQL(" UNION ALL ").join(parts))}
 
 
@@ -60,9 +57,7 @@ def _reexamined(schemas: Schemas, table: SourceTable, settled: set[str]) -> list
     wheres = []
     for parent in table.parents:
         if parent.table in settled:
-            lost = sql.SQL(
-                "EXISTS (SELECT FROM {out} AS lost WHERE {same} AND NOT EXISTS (SELECT FROM {into} AS back WHERE {back}))"
-            ).format(
+            lost = sql.SQL("EXISTS (SELECT FROM {out} AS lost WHERE {same} AND NOT EXISTS (SELECT FROM {into} AS back WHERE {back}))").format(
                 out=name(schemas.run, parent.table + "_out"),
                 into=name(schemas.run, parent.table + "_in"),
                 same=_is_parent(table, parent, "lost", "image"),
@@ -80,18 +75,14 @@ def _is_parent(table: SourceTable, parent: Parent, parent_alias: str, child_alia
     above = SOURCE_TABLES[parent.table]
     assert table.patient is not None and above.patient is not None
     pairs = {(above.patient, table.patient), ("id", parent.column)}
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(parent_alias, a), sql.Identifier(child_alias, c)) for a, c in sorted(pairs)
-    )
+    return sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier(parent_alias, a), sql.Identifier(child_alias, c)) for a, c in sorted(pairs))
 
 
 def _same_row(parent: Parent, one: str, other: str) -> sql.Composed:
     """The condition under which two versions of a parent row are the same parent."""
     owner = SOURCE_TABLES[parent.table].patient
     assert owner is not None
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(one, c), sql.Identifier(other, c)) for c in sorted({owner, "id"})
-    )
+    return sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier(one, c), sql.Identifier(other, c)) for c in sorted({owner, "id"}))
 
 
 def decide(connection: Connection, schemas: Schemas, table: SourceTable, settled: Iterable[str]) -> None:
@@ -122,9 +113,7 @@ def _lacks(schemas: Schemas, table: SourceTable, parent: Parent, settled: set[st
     staged = sql.SQL("EXISTS (SELECT FROM {} AS parent WHERE {}{})").format(
         name(schemas.staging, parent.table),
         _is_parent(table, parent, "parent", "candidate"),
-        sql.SQL(" AND NOT EXISTS (SELECT FROM {} AS gone WHERE gone.row_id = parent.row_id)").format(
-            name(schemas.run, parent.table + "_out")
-        )
+        sql.SQL(" AND NOT EXISTS (SELECT FROM {} AS gone WHERE gone.row_id = parent.row_id)").format(name(schemas.run, parent.table + "_out"))
         if is_settled
         else sql.SQL(""),
     )

@@ -87,9 +87,7 @@ def stage_delta(database: Database, schemas: Schemas, file: SourceFile, want: ND
     return intake
 
 
-def load_file(
-    database: Database, schemas: Schemas, file: SourceFile, ids: RowIds, known: KnownIds | None, chunk_rows: int
-) -> Intake:
+def load_file(database: Database, schemas: Schemas, file: SourceFile, ids: RowIds, known: KnownIds | None, chunk_rows: int) -> Intake:
     """COPY every record of a file into the staging image built beside.
 
     Args:
@@ -121,9 +119,7 @@ def load_file(
 
 def _check(chunk: Chunk, table: SourceTable, intake: Intake) -> _Checked:
     """Validate a chunk and count it."""
-    bad: list[tuple[object, ...]] = [
-        (table.name, _hex_of(record.hash), record.line, None, record.rule, record.record) for record in chunk.bad
-    ]
+    bad: list[tuple[object, ...]] = [(table.name, _hex_of(record.hash), record.line, None, record.rule, record.record) for record in chunk.bad]
     first_failure: dict[int, tuple[str, str]] = {}
     for failure in failures(chunk.frame, table.name) if len(chunk.copy_lines) else []:
         first_failure.setdefault(failure.row_index, (failure.column, failure.rule))
@@ -159,9 +155,7 @@ def _copy(connection: Connection, statement: sql.Composed, data: bytes) -> None:
 def _write_bad(connection: Connection, schemas: Schemas, bad: list[tuple[object, ...]]) -> None:
     if not bad:
         return
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        name(schemas.run, "bad_record"), sql.SQL(", ").join(map(sql.Identifier, BAD_COLUMNS))
-    )
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(name(schemas.run, "bad_record"), sql.SQL(", ").join(map(sql.Identifier, BAD_COLUMNS)))
     lines = [b"\t".join([*map(text_field, row[:5]), b"\\\\x" + _bytes(row[5]).hex().encode()]) + b"\n" for row in bad]
     _copy(connection, statement, b"".join(lines))
 

@@ -126,12 +126,7 @@ def write_timings(connection: sa.Connection, schemas: Schemas, run_id: str, timi
 def prune(connection: sa.Connection, schemas: Schemas, keep: int) -> None:
     """Forget runs that changed nothing, and their timings, but for the last `keep`."""
     run, timing = tables(schemas)["run"], tables(schemas)["step_timing"]
-    old = (
-        sa.select(run.c.run_id)
-        .where(run.c.generation.is_(None))
-        .order_by(run.c.sequence.desc())
-        .offset(keep)
-    )
+    old = sa.select(run.c.run_id).where(run.c.generation.is_(None)).order_by(run.c.sequence.desc()).offset(keep)
     stale = list(connection.execute(old).scalars())
     if stale:
         connection.execute(timing.delete().where(timing.c.run_id.in_(stale)))

@@ -29,7 +29,11 @@ def assign_row_ids(connection: Connection, schemas: Schemas, table: SourceTable,
         forget: Ignore tombstones and leaving rows (a reload that renumbers).
     """
     if not forget:
-        has_tombstones = bool(fetch_value(connection, sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE source_table = %s)").format(name(schemas.state, "tombstone")), (table.name,)))
+        has_tombstones = bool(
+            fetch_value(
+                connection, sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE source_table = %s)").format(name(schemas.state, "tombstone")), (table.name,)
+            )
+        )
         if has_tombstones:
             _pair(connection, schemas, table, _tombstones(schemas, table, "row_hash"), by_key=False)
         if table.key:
@@ -49,7 +53,8 @@ def _pair(connection: Connection, schemas: Schemas, table: SourceTable, known: s
     statement = sql.SQL(
         "WITH known AS ({known}),"
         " ranked_known AS (SELECT match, row_id, row_number() OVER (PARTITION BY match ORDER BY row_hash, row_id) AS nth FROM known),"
-        " incoming AS (SELECT candidate.ctid AS place, {match} AS match, candidate.row_hash FROM {target} AS candidate WHERE candidate.row_id IS NULL),"
+        " incoming AS (SELECT candidate.ctid AS place, {match} AS match, candidate.row_hash FROM {target} AS candidate"
+        " WHERE candidate.row_id IS NULL),"
         " ranked_incoming AS (SELECT place, match, row_number() OVER (PARTITION BY match ORDER BY row_hash, place) AS nth FROM incoming)"
         " UPDATE {target} AS candidate SET row_id = ranked_known.row_id FROM ranked_incoming INNER JOIN ranked_known"
         " ON ranked_known.match = ranked_incoming.match AND ranked_known.nth = ranked_incoming.nth"
@@ -101,9 +106,7 @@ def find_replaced(connection: Connection, schemas: Schemas, table: SourceTable) 
     if not table.key:
         return 0
     owner = table.patient or "id"
-    same = sql.SQL(" AND ").join(
-        sql.SQL("image.{0} IS NOT DISTINCT FROM incoming.{0}").format(sql.Identifier(column)) for column in table.key
-    )
+    same = sql.SQL(" AND ").join(sql.SQL("image.{0} IS NOT DISTINCT FROM incoming.{0}").format(sql.Identifier(column)) for column in table.key)
     from omop_inc.store.staging import all_columns
 
     listed = sql.SQL(", ").join(sql.Identifier("image", column) for column in all_columns(table))

@@ -96,11 +96,11 @@ class KnownIds:
             at += 1
 
     def _is(self, position: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        return (self.high[position] == hashes[:, 0]) & (self.low[position] == hashes[:, 1])
+        return np.asarray((self.high[position] == hashes[:, 0]) & (self.low[position] == hashes[:, 1]))
 
     def _is_repeated(self, position: NDArray[np.int64]) -> NDArray[np.bool_]:
         following = np.minimum(position + 1, len(self.high) - 1)
-        return (following > position) & (self.high[following] == self.high[position])
+        return np.asarray((following > position) & (self.high[following] == self.high[position]))
 
 
 def _repeats(position: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -113,9 +113,7 @@ def read_known_ids(connection: Connection, tables: list[sql.Identifier]) -> Know
     """Read (row_hash, row_id) of every row of some staged tables."""
     blocks = [block for table in tables for block in _read_blocks(connection, table)]
     packed = np.frombuffer(b"".join(blocks), dtype=np.dtype([("high", ">u8"), ("low", ">u8"), ("row_id", ">i8")]))
-    return KnownIds(
-        high=packed["high"].astype(np.uint64), low=packed["low"].astype(np.uint64), row_ids=packed["row_id"].astype(np.int64)
-    )
+    return KnownIds(high=packed["high"].astype(np.uint64), low=packed["low"].astype(np.uint64), row_ids=packed["row_id"].astype(np.int64))
 
 
 def _read_blocks(connection: Connection, table: sql.Identifier) -> Iterator[bytes]:

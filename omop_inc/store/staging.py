@@ -42,7 +42,7 @@ def create_staged(
     if_not_exists: bool = False,
 ) -> None:
     """Create a table of the staged columns of a source table, with text columns behind them."""
-    parts = [sql.SQL("row_id bigint"), sql.SQL("row_hash uuid NOT NULL")]
+    parts: list[sql.Composable] = [sql.SQL("row_id bigint"), sql.SQL("row_hash uuid NOT NULL")]
     parts += [sql.SQL("{} {}").format(sql.Identifier(c.staged), sql.SQL(SQL_TYPES[c.type])) for c in table.significant]
     parts += [sql.SQL("{} text").format(sql.Identifier(c)) for c in extra]
     execute(

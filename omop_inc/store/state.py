@@ -82,9 +82,7 @@ def read_table_states(connection: Connection, schemas: Schemas) -> dict[str, Tab
     """The state of every source table that was read before, by name."""
     query = sql.SQL("SELECT source_table, file_digest, rows, hash_sum, loaded, quarantined, pending FROM {}")
     found = {}
-    for table, digest, rows, hash_sum, loaded, quarantined, pending in execute(
-        connection, query.format(name(schemas.state, "source_state"))
-    ):
+    for table, digest, rows, hash_sum, loaded, quarantined, pending in execute(connection, query.format(name(schemas.state, "source_state"))):
         found[table] = TableState(
             file_digest=bytes(digest) if digest is not None else None,
             rows=rows,
@@ -121,9 +119,7 @@ def read_hashes(connection: Connection, schemas: Schemas, table: str) -> NDArray
     return np.ascontiguousarray(known, dtype=np.uint64)
 
 
-def apply_segments(
-    base: NDArray[np.uint64], added: list[NDArray[np.uint64]], removed: list[NDArray[np.uint64]]
-) -> NDArray[np.uint64]:
+def apply_segments(base: NDArray[np.uint64], added: list[NDArray[np.uint64]], removed: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
     """Add and take away hashes as multisets; the order of runs does not matter because each delta was exact."""
     present = np.sort(np.concatenate([base, *added]), kind="stable")
     if not removed:
@@ -168,9 +164,7 @@ def write_delta(
         write_base(connection, schemas, table, generation, read_hashes(connection, schemas, table))
 
 
-def _write_segments(
-    connection: Connection, schemas: Schemas, table: str, generation: int, sign: int, hashes: NDArray[np.uint64]
-) -> None:
+def _write_segments(connection: Connection, schemas: Schemas, table: str, generation: int, sign: int, hashes: NDArray[np.uint64]) -> None:
     statement = sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s, %b)").format(name(schemas.state, "hash_segment"))
     for part, start in enumerate(range(0, len(hashes), SEGMENT_ROWS)):
         packed = hashes[start : start + SEGMENT_ROWS].astype("<u8").tobytes()
