@@ -49,7 +49,9 @@ def build_delta_views(connection: Connection, delta: Delta) -> None:
         for table, names in view.source_reads.items():
             reads.setdefault(table, set()).update(names)
     for table, seen in sorted(reads.items()):
-        parts = visible_rows(delta, SOURCE_TABLES[table], sorted(seen)) or [sql.SQL("SELECT * FROM {} WHERE false").format(name(schemas.staging, table))]
+        parts = visible_rows(delta, SOURCE_TABLES[table], sorted(seen)) or [
+            sql.SQL("SELECT * FROM {} WHERE false").format(name(schemas.staging, table))
+        ]
         create_view(connection, name(schemas.delta, table), sql.SQL(" UNION ALL ").join(parts))
     create_views(connection, schemas.delta, code_views(), _delta_path(delta))
 
@@ -87,7 +89,7 @@ def build_scope(connection: Connection, delta: Delta, transform: str) -> int:
     target = name(schemas.run, scope_name(transform))
     execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} (patient uuid PRIMARY KEY, person_id bigint NOT NULL)").format(target))
     parts = [*_source_persons(delta, sources), *_dimension_persons(delta, sources)]
-    if ROUTED_VIEW in file.view_reads:
+    if any(view.name == ROUTED_VIEW for view in views_of(file)):
         parts.append(sql.SQL("SELECT patient FROM {} WHERE target_table = {}").format(name(schemas.run, "routed"), sql.Literal(transform)))
     parts += [part for table, names in cdm_reads.items() for part in _upstream_persons(delta, table, names)]
     wanted = sql.SQL(" UNION ").join(parts) if parts else sql.SQL("SELECT NULL::uuid AS patient WHERE false").format()

@@ -7,6 +7,7 @@ Does not: the files' format (athena.py), the look-up of codes (code_map.py).
 import contextlib
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -25,6 +26,11 @@ LOAD_IT = "Load one: give an Athena folder or zip with --vocabulary PATH, or run
 
 # Our user's own code list: a download does not hold it, so an exchange must not lose it.
 OWN_LIST = "source_to_concept_map"
+
+
+# A load waits for another one, or for the runs that read the vocabulary, so long before it gives up.
+LOAD_WAIT_S = 300.0
+LOAD_POLL_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,15 +116,27 @@ def _next(schema: str) -> str:
 @contextlib.contextmanager
 def _only_load(connection: Connection, schema: str) -> Iterator[None]:
     key = ("SELECT {}(hashtextextended(%s, 0))", (f"omop_inc vocabulary {schema}",))
-    with connection.transaction():
-        if not fetch_value(connection, key[0].format("pg_try_advisory_lock"), key[1]):
-            raise VocabularyError(f"Another load into schema '{schema}' is running. Wait for its end and start again.")
+    deadline = time.monotonic() + LOAD_WAIT_S
+    while not _try_lock(connection, *key):
+        if time.monotonic() > deadline:
+            raise VocabularyError(f"Another load into schema '{schema}', or a run that reads it, goes on. Start again when it has ended.")
+        time.sleep(LOAD_POLL_S)
     try:
         yield
     finally:
         if not connection.closed and connection.info.transaction_status != psycopg.pq.TransactionStatus.UNKNOWN:
             with connection.transaction():
                 execute(connection, key[0].format("pg_advisory_unlock"), key[1])
+
+
+def _try_lock(connection: Connection, statement: str, parameters: tuple[str]) -> bool:
+    with connection.transaction():
+        return bool(fetch_value(connection, statement.format("pg_try_advisory_lock"), parameters))
+
+
+def hold_vocabulary(connection: Connection, schema: str) -> None:
+    """Keep loads out of a vocabulary until the session ends; other readers may come."""
+    execute(connection, "SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))", (f"omop_inc vocabulary {schema}",))
 
 
 def _check_owner(connection: Connection, schema: str) -> None:

@@ -8,12 +8,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from psycopg import sql
 
-from omop_inc.cdm.vocabulary import load_vocabulary
+from omop_inc.cdm.vocabulary import hold_vocabulary, load_vocabulary
 from omop_inc.errors import RunBusyError
 from omop_inc.runs.conductor import Conductor
 from omop_inc.settings import Settings
@@ -90,13 +91,15 @@ def prepare_store(run: Run) -> None:
         run.last = ledger.read_last_run(run.session, run.schemas)
 
 
-def load_vocabulary_if_named(run: Run, path: Any) -> None:
-    """Load the vocabulary that the caller names, unless it is the one in use."""
-    if path is None:
-        return
-    with run.recorder.step("vocabulary") as counts, run.database.pool.connection() as connection:
-        info = load_vocabulary(connection, path, run.schemas.vocabulary)
-        counts.rows_written = sum(info.rows.values()) if info.is_new else 0
+def load_vocabulary_if_named(run: Run, path: Path | None) -> None:
+    """Load the vocabulary that the caller names, unless it is the one in use, and hold it for the run."""
+    if path is not None:
+        with run.recorder.step("vocabulary") as counts, translated(), run.database.pool.connection() as connection:
+            info = load_vocabulary(connection, path, run.schemas.vocabulary)
+            counts.rows_written = sum(info.rows.values()) if info.is_new else 0
+    with translated(), run.session.begin():
+        execute(run.raw, "SET LOCAL lock_timeout TO '5min'")  # another run's load may go on
+        hold_vocabulary(run.raw, run.schemas.vocabulary)
 
 
 def drop_run_schemas(run: Run) -> None:

@@ -12,6 +12,7 @@ from psycopg import sql
 from omop_inc.source.tables import SourceTable
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
+from omop_inc.store.staging import all_columns
 
 
 def key_expression(table: SourceTable, alias: str, schemas: Schemas) -> sql.Composed:
@@ -107,8 +108,6 @@ def find_replaced(connection: Connection, schemas: Schemas, table: SourceTable) 
         return 0
     owner = table.patient or "id"
     same = sql.SQL(" AND ").join(sql.SQL("image.{0} IS NOT DISTINCT FROM incoming.{0}").format(sql.Identifier(column)) for column in table.key)
-    from omop_inc.store.staging import all_columns
-
     listed = sql.SQL(", ").join(sql.Identifier("image", column) for column in all_columns(table))
     statement = sql.SQL(
         "WITH incoming AS (SELECT candidate.*, count(*) OVER (PARTITION BY {key}) AS of_key FROM {candidate} AS candidate),"

@@ -69,7 +69,8 @@ class Summary:
                 "table": t.table,
                 "status": t.status,
                 "duration_s": round(t.duration_s, 6),
-                "rows": {name: getattr(t, f"rows_{name}") for name in ("in", "new", "changed", "removed", "written")},
+                "rows": max(t.rows_in, t.rows_written),
+                **{f"rows_{name}": getattr(t, f"rows_{name}") for name in ("in", "new", "changed", "removed", "written")},
             }
             for t in sorted(self.timings, key=lambda t: t.started_at)
         ]

@@ -183,7 +183,7 @@ priced AS (
         NULL,
         code,
         base_cost,
-        base_cost,
+        base_cost AS total_cost,
         NULL,
         NULL,
         description
@@ -198,7 +198,7 @@ priced AS (
         stop,
         code,
         base_cost,
-        base_cost,
+        base_cost AS total_cost,
         NULL,
         reasoncode,
         description
@@ -299,7 +299,7 @@ priced_event AS (
     SELECT
         domain_id,
         row_id,
-        row_id,
+        row_id AS event_id,
         patient,
         start_at::date,
         total_cost,
@@ -337,14 +337,14 @@ payer_day AS (
             AND event_day.start_date BETWEEN payer_plan_period.payer_plan_period_start_date
             AND payer_plan_period.payer_plan_period_end_date
     ORDER BY
-        event_day.person_id,
-        event_day.start_date,
+        event_day.person_id ASC,
+        event_day.start_date ASC,
         payer_plan_period.payer_plan_period_start_date DESC,
-        payer_plan_period.payer_plan_period_end_date,
+        payer_plan_period.payer_plan_period_end_date ASC,
         payer_plan_period.payer_source_value COLLATE "C",
         payer_plan_period.plan_source_value COLLATE "C",
         payer_plan_period.family_source_value COLLATE "C",
-        payer_plan_period.payer_plan_period_id
+        payer_plan_period.payer_plan_period_id ASC
 )
 
 INSERT INTO cost (

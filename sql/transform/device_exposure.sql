@@ -62,7 +62,10 @@ INSERT INTO device_exposure (
 SELECT
     CASE
         WHEN clinical_event.target_rank = 1 THEN clinical_event.row_id
-        ELSE (SELECT content_id.id FROM content_id WHERE content_id.id_key = clinical_event.id_key)
+        ELSE (
+            SELECT content_id.id FROM content_id
+            WHERE content_id.id_key = clinical_event.id_key
+        )
     END AS device_exposure_id,
     patients.row_id AS person_id,
     clinical_event.concept_id AS device_concept_id,

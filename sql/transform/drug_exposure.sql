@@ -66,7 +66,10 @@ INSERT INTO drug_exposure (
 SELECT
     CASE
         WHEN clinical_event.target_rank = 1 THEN clinical_event.row_id
-        ELSE (SELECT content_id.id FROM content_id WHERE content_id.id_key = clinical_event.id_key)
+        ELSE (
+            SELECT content_id.id FROM content_id
+            WHERE content_id.id_key = clinical_event.id_key
+        )
     END AS drug_exposure_id,
     patients.row_id AS person_id,
     clinical_event.concept_id AS drug_concept_id,
@@ -87,7 +90,9 @@ SELECT
             )
         ELSE clinical_event.start_at::date
     END AS drug_exposure_end_date,
-    greatest(clinical_event.start_at, clinical_event.end_at) AS drug_exposure_end_datetime,
+    CASE
+        WHEN clinical_event.end_at IS NOT NULL THEN greatest(clinical_event.start_at, clinical_event.end_at)
+    END AS drug_exposure_end_datetime,
     clinical_event.end_at::date AS verbatim_end_date,
     clinical_event.type_concept_id AS drug_type_concept_id,
     NULL AS stop_reason,

@@ -37,12 +37,12 @@ reason_pair AS (
             AND reason_event.reasoncode = condition.code
             AND reason_event.start_at::date BETWEEN condition.start_date AND condition.end_date
     ORDER BY
-        reason_event.row_id,
+        reason_event.row_id ASC,
         condition.start_date DESC,
-        condition.end_date,
-        condition.encounter,
-        condition.description COLLATE "C",
-        condition.row_id
+        condition.end_date ASC,
+        condition.encounter ASC,
+        condition.description COLLATE "C" ASC,
+        condition.row_id ASC
 ),
 
 site AS (
@@ -139,7 +139,7 @@ INSERT INTO fact_relationship (
     relationship_concept_id,
     person_id
 )
-SELECT
+SELECT DISTINCT
     CASE WHEN direction.is_forward THEN domain_1.domain_concept_id ELSE domain_2.domain_concept_id END AS domain_concept_id_1,
     CASE WHEN direction.is_forward THEN link.fact_id_1 ELSE link.fact_id_2 END AS fact_id_1,
     CASE WHEN direction.is_forward THEN domain_2.domain_concept_id ELSE domain_1.domain_concept_id END AS domain_concept_id_2,

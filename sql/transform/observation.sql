@@ -95,7 +95,10 @@ INSERT INTO observation (
 SELECT
     CASE
         WHEN event.target_rank = 1 THEN event.row_id
-        ELSE (SELECT content_id.id FROM content_id WHERE content_id.id_key = event.id_key)
+        ELSE (
+            SELECT content_id.id FROM content_id
+            WHERE content_id.id_key = event.id_key
+        )
     END AS observation_id,
     patients.row_id AS person_id,
     CASE
@@ -190,11 +193,12 @@ SELECT
 FROM allergy
 INNER JOIN allergies
     ON allergy.row_id = allergies.row_id
-CROSS JOIN LATERAL (
-    VALUES
-    (1, allergies.reaction1, allergies.description1, allergies.severity1),
-    (2, allergies.reaction2, allergies.description2, allergies.severity2)
-) AS reaction (number, code, description, severity)
+CROSS JOIN
+    LATERAL (
+        VALUES
+        (1, allergies.reaction1, allergies.description1, allergies.severity1),
+        (2, allergies.reaction2, allergies.description2, allergies.severity2)
+    ) AS reaction (number, code, description, severity)
 WHERE coalesce(reaction.code, reaction.description, reaction.severity) IS NOT NULL;
 
 INSERT INTO new_content_id (id_key)

@@ -53,8 +53,9 @@ routed AS (
         END AS target_rank
     FROM source_event
     LEFT JOIN code_target
-        ON code_target.vocabulary_id = source_event.vocabulary_id
-        AND code_target.code = source_event.code
+        ON
+            source_event.vocabulary_id = code_target.vocabulary_id
+            AND source_event.code = code_target.code
 )
 
 SELECT
@@ -92,4 +93,4 @@ SELECT
     END AS id_key
 FROM routed
 LEFT JOIN fixed_concept
-    ON fixed_concept.fixed_concept_id = routed.fixed_type_id
+    ON routed.fixed_type_id = fixed_concept.fixed_concept_id
