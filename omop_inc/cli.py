@@ -34,6 +34,10 @@ app = typer.Typer(
 app.add_typer(cli_db.app, name="db")
 
 
+# The widest table, that of the ledger, needs 170 columns.
+FILE_WIDTH = 180
+
+
 class Mode(StrEnum):
     """What an absent row means."""
 
@@ -169,7 +173,7 @@ def status(database_url: DatabaseUrl = None, cdm_schema: CdmSchema = None, state
             row["run_id"], row["kind"], row["mode"], row["status"], generation, row["snapshot_digest"] or "",
             f"{row['finished_at']:%Y-%m-%d %H:%M:%S}", f"{seconds:.2f}",
         )  # fmt: skip
-    Console().print(table)
+    wide_console().print(table)
 
 
 @app.callback(invoke_without_command=True)
@@ -187,13 +191,18 @@ def _settings(options: dict[str, Any]) -> Settings:
 
 
 def _apply(kind: Kind, source: Path, vocabulary: Path | None, settings: Settings, json: Path | None) -> int:
-    console, errors = Console(), Console(stderr=True)
+    console, errors = wide_console(), Console(stderr=True)
     with progress(errors) as listener:
         summary, error = apply_snapshot(Request(source=source, kind=kind, vocabulary=vocabulary), settings, listener=listener)
     show(summary, console, json)
     if error is not None:
         errors.print(f"omop-inc: {error}", markup=False, highlight=False, soft_wrap=True)
     return exit_code(summary, error)
+
+
+def wide_console() -> Console:
+    """The terminal, or lines wide enough for every table where the output goes to a file."""
+    return Console() if sys.stdout.isatty() else Console(width=FILE_WIDTH)
 
 
 def show(summary: Summary, console: Console, json: Path | None) -> None:

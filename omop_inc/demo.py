@@ -16,6 +16,7 @@ from omop_inc.telling.summary import Summary
 
 # A schema of its own: a demonstration must not touch a user's CDM, and may begin afresh each time.
 SCHEMA = "demo"
+DEMO_WIDTH = 120
 
 
 def demonstrate() -> int:
@@ -24,7 +25,7 @@ def demonstrate() -> int:
     Returns:
         The exit code.
     """
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console() if sys.stdout.isatty() else Console(width=DEMO_WIDTH)
     settings = load_settings(cdm_schema=SCHEMA)
     examples = examples_dir()
     snapshots = sorted(path for path in (examples / "snapshots").iterdir() if path.is_dir())

@@ -19,6 +19,10 @@ Mode = Literal["snapshot", "append"]
 MAX_SCHEMA_NAME = 40
 
 
+# Read elsewhere: how errors are shown, and where PostgreSQL's programs come from.
+OTHER_VARIABLES = frozenset({"OMOP_INC_DEBUG", "OMOP_INC_POSTGRES_SOURCE"})
+
+
 class Settings(BaseSettings):
     """The settings of one run; unknown names are refused."""
 
@@ -58,6 +62,15 @@ class Settings(BaseSettings):
         return self.state_dir / "cache"
 
 
+def _refuse_unknown_variables() -> None:
+    """A misspelt variable would be a setting silently left at its default; `OMOP_INC_TEST_*` belong to the tests."""
+    prefix = "OMOP_INC_"
+    known = {prefix + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
+    found = sorted(n for n in os.environ if n.startswith(prefix) and n not in known and not n.startswith(prefix + "TEST_"))
+    if found:
+        raise SettingsError(f"Unknown variables in the environment: {', '.join(found)}; expected some of {', '.join(sorted(known))}.")
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment, with the given ones on top.
 
@@ -69,6 +82,7 @@ def load_settings(**overrides: Any) -> Settings:
     """
     if os.environ.get("PANDERA_VALIDATION_ENABLED", "True").lower() in ("false", "0"):
         raise SettingsError("PANDERA_VALIDATION_ENABLED switches validation off; expected it unset. Unset it and start again.")
+    _refuse_unknown_variables()
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:

@@ -18,11 +18,13 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from omop_inc.cdm.vocabulary import load_vocabulary
 from omop_inc.errors import OmopIncError
 from omop_inc.settings import Settings
 from omop_inc.store import embedded
 from omop_inc.store.postgres_place import ROLE
 from omop_inc.store.postgres_programs import SOURCE_VARIABLE, find_programs
+from tests.stores import Cdm, make_vocabulary
 
 DSN_VARIABLE = "OMOP_INC_TEST_DSN"
 # Set by the session's first process for its xdist workers, which share one server.
@@ -129,6 +131,23 @@ def create_database(server: TestServer) -> Iterator[CreateDatabase]:
     yield create
     for name in made:
         _drop(server, name)
+
+
+@pytest.fixture(scope="session")
+def vocabulary_template(server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Name of a database that holds the example's vocabulary and a few codes of our own, to be copied."""
+    name = f"test_{uuid.uuid4().hex}"
+    _create(server, name, "template1")
+    with psycopg.connect(_database_url(server, name)) as connection:
+        load_vocabulary(connection, make_vocabulary(tmp_path_factory.mktemp("vocabulary") / "small"), "vocab")
+    yield name
+    _drop(server, name)
+
+
+@pytest.fixture
+def cdm(create_database: CreateDatabase, vocabulary_template: str, tmp_path: Path) -> Cdm:
+    """An empty CDM in a database of its own that holds a vocabulary."""
+    return Cdm(create_database(template=vocabulary_template), tmp_path / "state")
 
 
 @pytest.fixture

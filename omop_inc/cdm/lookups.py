@@ -4,6 +4,7 @@ Belongs here: filling the run's look-ups. Does not: how a code is resolved (code
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,11 +14,14 @@ from omop_inc import __version__
 from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.code_map import CodeMapReport, mapping_fingerprint, resolve
 from omop_inc.cdm.concepts import CDM_VERSION_CONCEPTS
-from omop_inc.cdm.transforms import transforms, views
+from omop_inc.cdm.transforms import transforms, views_of
 from omop_inc.cdm.vocabulary import stored_vocabulary
 from omop_inc.source.hashing import HASH_VERSION
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
+
+# Of the fingerprint: the keys that name a transform's SQL.
+TRANSFORM_KEY = "transform:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +37,21 @@ class Parameters:
 
 
 def made_under(connection: Connection, schemas: Schemas) -> dict[str, str]:
-    """What decides the CDM beside the rows: a change of vocabulary or transforms makes every person affected."""
-    digest = hashlib.sha256()
-    for file in (*views().values(), *transforms().values()):
-        digest.update(f"{file.name}\0{file.text}\0".encode())
+    """What decides the CDM beside the rows: the vocabulary, and each transform's SQL with the views that it reads."""
+    texts = {name: "\0".join(file.text for file in (transform, *views_of(transform))) for name, transform in transforms().items()}
     return {
         "vocabulary": mapping_fingerprint(connection, schemas.vocabulary),
-        "transforms": digest.hexdigest(),
+        **{f"{TRANSFORM_KEY}{name}": hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
         "hash_version": str(HASH_VERSION),
         "tool": __version__,
     }
+
+
+def whole_transforms(before: Mapping[str, str], now: Mapping[str, str]) -> frozenset[str]:
+    """The transforms that must look at every person again: all after a change of vocabulary, else those whose SQL changed."""
+    if before.get("vocabulary") != now["vocabulary"]:
+        return frozenset(transforms())
+    return frozenset(name for name in transforms() if before.get(TRANSFORM_KEY + name) != now[TRANSFORM_KEY + name])
 
 
 def read_parameters(connection: Connection, schemas: Schemas, snapshot_date: date | None) -> Parameters:

@@ -85,7 +85,7 @@ def build_scope(connection: Connection, delta: Delta, transform: str) -> int:
     schemas, file = delta.schemas, transforms()[transform]
     sources, cdm_reads = all_reads(file, with_routed=False)
     if not has_person(transform):
-        return int(transform in delta.forced or _is_touched(connection, delta, sources, cdm_reads))
+        return int(transform in (delta.forced | delta.whole) or _is_touched(connection, delta, sources, cdm_reads))
     target = name(schemas.run, scope_name(transform))
     execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} (patient uuid PRIMARY KEY, person_id bigint NOT NULL)").format(target))
     parts = [*_source_persons(delta, sources), *_dimension_persons(delta, sources)]
@@ -93,7 +93,7 @@ def build_scope(connection: Connection, delta: Delta, transform: str) -> int:
         parts.append(sql.SQL("SELECT patient FROM {} WHERE target_table = {}").format(name(schemas.run, "routed"), sql.Literal(transform)))
     parts += [part for table, names in cdm_reads.items() for part in _upstream_persons(delta, table, names)]
     wanted = sql.SQL(" UNION ").join(parts) if parts else sql.SQL("SELECT NULL::uuid AS patient WHERE false").format()
-    where = sql.SQL("true") if delta.everything else sql.SQL("patient IN ({})").format(wanted)
+    where = sql.SQL("true") if transform in delta.whole else sql.SQL("patient IN ({})").format(wanted)
     statement = sql.SQL("INSERT INTO {} SELECT patient, min(person_id) FROM {} WHERE {} GROUP BY patient")
     count = execute(connection, statement.format(target, name(schemas.run, "known_person"), where)).rowcount
     execute(connection, sql.SQL("ANALYZE {}").format(target))
@@ -158,7 +158,7 @@ def _upstream_persons(delta: Delta, table: str, names: tuple[str, ...]) -> list[
 
 def _is_touched(connection: Connection, delta: Delta, sources: Mapping[str, tuple[str, ...]], cdm_reads: Mapping[str, tuple[str, ...]]) -> bool:
     """Whether a transform without a person reads anything that changed."""
-    if delta.everything or any(table in delta.ran for table in cdm_reads):
+    if any(table in delta.ran for table in cdm_reads):
         return True
     parts = [rows for table, names in sources.items() for rows in visible_rows(delta, SOURCE_TABLES[table], names)]
     if not parts:

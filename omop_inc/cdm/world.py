@@ -28,7 +28,7 @@ def build_world(connection: Connection, delta: Delta, transform: str) -> list[st
     world = schemas.world(transform)
     create_schema(connection, world)
     sources, cdm_reads = all_reads(file)
-    scope = name(schemas.run, scope_name(transform)) if has_person(transform) and not delta.everything else None
+    scope = name(schemas.run, scope_name(transform)) if has_person(transform) and transform not in delta.whole else None
     for table in sources:
         create_view(connection, name(world, table), _source_world(delta, SOURCE_TABLES[table], scope))
     for table in cdm_reads:

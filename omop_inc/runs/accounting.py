@@ -103,6 +103,29 @@ def check_accounts(run: Run) -> None:
         raise CheckFailed(f"Rows read and their fates do not add up: {listed}. Nothing was applied. Rebuild with a full reload.")
 
 
+def count_unknown_references(connection: Connection, schema: str, dimensions: str, table: str, suffix: str = "") -> dict[str, int]:
+    """Rows that name a provider, organization or payer which is not there; in the CDM they name none.
+
+    Args:
+        schema: Of the rows looked at.
+        dimensions: Schema of the dimensions' image.
+        suffix: Of the rows' table: a delta's rows are in `<name>_in`.
+
+    Returns:
+        Counts above 0 by `<table>.<column>`.
+    """
+    counts = {}
+    for reference in SOURCE_TABLES[table].references:
+        column = sql.Identifier("image", reference.column)
+        known = sql.SQL(" AND ").join(
+            sql.SQL("NOT EXISTS (SELECT FROM {} AS known WHERE known.id = {})").format(name(dimensions, one), column) for one in reference.tables
+        )
+        query = sql.SQL("SELECT count(*) FROM {} AS image WHERE {} IS NOT NULL AND {}").format(name(schema, table + suffix), column, known)
+        if found := int(fetch_value(connection, query)):
+            counts[f"{table}.{reference.column}"] = found
+    return counts
+
+
 def count_staged(connection: Connection, schema: str, table: str) -> int:
     """Rows of a staged table."""
     return int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(name(schema, table))))

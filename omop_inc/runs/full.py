@@ -17,7 +17,7 @@ from omop_inc.cdm.transforms import transforms, waves
 from omop_inc.runs import accounting, guards
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen, digest_snapshot
-from omop_inc.runs.increment import warn_of_missing
+from omop_inc.runs.increment import tell_codes
 from omop_inc.runs.publishing import Outcome, publishing
 from omop_inc.source.hashing import digest_file, sum128
 from omop_inc.source.tables import SOURCE_TABLES
@@ -183,6 +183,8 @@ def _settle(run: Run) -> None:
 def _index(run: Run, table: str) -> None:
     with run.recorder.step("index", table), run.database.connection() as connection:
         apply.index_image(connection, run.schemas, SOURCE_TABLES[table])
+        image = run.schemas.next_staging
+        run.summary.unknown_references.update(accounting.count_unknown_references(connection, image, image, table))
 
 
 def _prepare(run: Run, outcome: Outcome) -> None:
@@ -195,7 +197,7 @@ def _prepare(run: Run, outcome: Outcome) -> None:
         report = lookups.resolve_codes(connection, schemas, MapCache(run.settings.cache_dir))
         counts.rows_in = report.codes
         prepare_full_views(connection, schemas)
-    warn_of_missing(run, report.missing_fixed)
+    tell_codes(run, report)
 
 
 def _transform(run: Run, transform: str, path: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Guards: a snapshot that would lose data is refused, unless its digest is allowed.
 
 Belongs here: the limits and their messages. Does not: what a snapshot holds (detect.py).
-Limits (DESIGN: Modes): honest exports stay below them, with the rows of people who left aside.
+Limits: honest exports stay below them, with the rows of people who left aside.
 """
 
 from collections.abc import Mapping

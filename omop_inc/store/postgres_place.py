@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import psycopg
 
 from omop_inc.errors import SettingsError
 from omop_inc.settings import Settings
-from omop_inc.store.postgres_programs import Programs, ServerUser, is_reachable
+from omop_inc.store.postgres_programs import Programs, ServerUser, is_reachable, read_version
 
 ROLE = DATABASE = "omop_inc"  # the role that runs use: no superuser, owner of the one database
 ADMIN_ROLE = "postgres"
@@ -225,3 +226,26 @@ def choose_place(place: Place, user: ServerUser | None) -> Place:
         f"PostgreSQL's user '{user.name if user else ''}' can reach neither '{place.base}' nor any of {[str(f) for f in REACHABLE_FOLDERS]}. "
         "Name a state folder that every user may pass with OMOP_INC_STATE_DIR."
     )
+
+
+def make_reachable(programs: Programs, place: Place, user: ServerUser | None) -> Programs:
+    """A wheel in a private folder (root's home) is copied beside the data; other programs must be reachable as they are."""
+    if user is None or read_version(programs.bin_dir, user) == programs.version:
+        return programs
+    if programs.origin != "wheel":
+        raise SettingsError(
+            f"PostgreSQL's user '{user.name}' cannot run the programs in '{programs.bin_dir}'. Name others with OMOP_INC_POSTGRES_BIN."
+        )
+    package = programs.bin_dir.parent.parent
+    top = place.home / f"programs-{programs.version}"
+    inner = top / programs.bin_dir.relative_to(package.parent)
+    if not inner.is_dir():
+        partial = Path(tempfile.mkdtemp(prefix="programs.", dir=place.home))
+        shutil.copytree(programs.bin_dir.parent, partial / inner.parent.relative_to(top))
+        libraries = package.with_name(package.name + ".libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, partial / libraries.name)
+        for path in [partial, *partial.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        partial.replace(top)
+    return Programs(bin_dir=inner, version=programs.version, origin="wheel")

@@ -108,7 +108,7 @@ def write_table_state(connection: Connection, schemas: Schemas, table: str, stat
 
 def read_hashes(connection: Connection, schemas: Schemas, table: str) -> NDArray[np.uint64]:
     """The sorted 64-bit hashes of all rows that the last run saw of a table."""
-    query = sql.SQL("SELECT sign, hashes FROM {} WHERE source_table = %s ORDER BY generation, sign DESC, part")
+    query = sql.SQL("SELECT sign, packed FROM {} WHERE source_table = %s ORDER BY generation, sign DESC, part")
     parts: dict[int, list[NDArray[np.uint64]]] = {0: [], 1: [], -1: []}
     with connection.cursor(binary=True) as cursor:
         for sign, packed in cursor.execute(query.format(name(schemas.state, "hash_segment")), (table,)):
@@ -155,7 +155,7 @@ def write_delta(
     for sign, hashes in ((1, added), (-1, removed)):
         _write_segments(connection, schemas, table, generation, sign, np.sort(hashes))
     query = sql.SQL(
-        "SELECT coalesce(sum(length(hashes)) FILTER (WHERE sign = 0), 0), coalesce(sum(length(hashes)) FILTER (WHERE sign <> 0), 0),"
+        "SELECT coalesce(sum(length(packed)) FILTER (WHERE sign = 0), 0), coalesce(sum(length(packed)) FILTER (WHERE sign <> 0), 0),"
         " count(*) FILTER (WHERE sign <> 0) FROM {} WHERE source_table = %s"
     ).format(name(schemas.state, "hash_segment"))
     row = execute(connection, query, (table,)).fetchone()

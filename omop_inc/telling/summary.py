@@ -48,6 +48,8 @@ class Summary:
     message: str | None = None
     source_tables: dict[str, SourceCounts] = field(default_factory=dict)
     cdm_tables: dict[str, dict[str, int]] = field(default_factory=dict)
+    codes: dict[str, int] = field(default_factory=dict)  # distinct codes, units and answers in use, and those without a concept
+    unknown_references: dict[str, int] = field(default_factory=dict)  # of the rows that came in, by source column
     warnings: list[str] = field(default_factory=list)
     timings: list[StepTiming] = field(default_factory=list)
     duration_s: float = 0.0
@@ -57,6 +59,8 @@ class Summary:
         return {
             "source_tables": {name: asdict(counts) for name, counts in self.source_tables.items()},
             "cdm_tables": self.cdm_tables,
+            "codes": self.codes,
+            "unknown_references": self.unknown_references,
             "warnings": self.warnings,
             "message": self.message,
         }
@@ -106,6 +110,13 @@ def print_summary(summary: Summary, console: Console) -> None:
     if any(c.get("inserted") or c.get("deleted") for c in summary.cdm_tables.values()):
         columns = ("inserted", "deleted", "total")
         console.print(_table("CDM rows", "CDM table", columns, {n: [c[k] for k in columns] for n, c in summary.cdm_tables.items()}))
+    if codes := summary.codes:
+        console.print(
+            f"Codes in use: {codes['codes']:,}, without a standard concept: {codes['unmapped']:,};"
+            f" units: {codes['units']:,}, unknown: {codes['unmapped_units']:,}"
+        )
+    for column, count in summary.unknown_references.items():
+        console.print(f"{column}: {count:,} rows name a row that is not there; the CDM names none for them", markup=False)
     for warning in summary.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False)
 

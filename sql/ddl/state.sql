@@ -24,10 +24,10 @@ CREATE TABLE IF NOT EXISTS hash_segment (
     generation bigint NOT NULL,
     sign smallint NOT NULL,
     part integer NOT NULL,
-    hashes bytea NOT NULL, -- uint64, little-endian, ascending
+    packed bytea NOT NULL, -- uint64, little-endian, ascending
     PRIMARY KEY (source_table, generation, sign, part)
 );
-ALTER TABLE hash_segment ALTER COLUMN hashes SET STORAGE EXTERNAL; -- hashes do not compress
+ALTER TABLE hash_segment ALTER COLUMN packed SET STORAGE EXTERNAL; -- hashes do not compress
 
 CREATE TABLE IF NOT EXISTS content_id (
     id_key uuid PRIMARY KEY,

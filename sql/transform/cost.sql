@@ -2,13 +2,14 @@
 -- grain: one row per row of encounters, medications, immunizations and procedures
 -- reads: patients (id)
 -- reads: encounters (id, patient, start, base_encounter_cost)
--- reads: medications (patient, encounter, start, stop, code, description, base_cost, dispenses, totalcost, reasoncode)
+-- reads: medications (patient, encounter, start, stop, code, description, payer, base_cost, payer_coverage, dispenses, totalcost, reasoncode, reasondescription)
 -- reads: immunizations (patient, encounter, date, code, description, base_cost)
--- reads: procedures (patient, encounter, start, stop, code, description, base_cost, reasoncode)
+-- reads: procedures (patient, encounter, start, stop, system, code, description, base_cost, reasoncode, reasondescription)
 -- reads: claims (id, patientid, appointmentid)
 -- reads: claim_line
 -- reads: visit_detail (visit_detail_id, visit_occurrence_id)
--- reads: payer_plan_period (payer_plan_period_id, person_id, payer_plan_period_start_date, payer_plan_period_end_date, payer_source_value, plan_source_value, family_source_value)
+-- reads: payer_plan_period (payer_plan_period_id, person_id, payer_plan_period_start_date, payer_plan_period_end_date)
+-- reads: payer_plan_period (payer_source_value, plan_source_value, family_source_value)
 -- writes: cost
 -- source: CDM 5.4 specification, COST; Synthea CSV data dictionary; docs/mapping/cost.md
 -- What one claim says of one code at one time: a charge with its payments. The filters keep the sums' memory for groups that need them.
@@ -171,7 +172,8 @@ priced AS (
         totalcost AS total_cost,
         dispenses,
         reasoncode,
-        description
+        description,
+        ARRAY[payer::text, payer_coverage::text, reasondescription]::text AS other_content -- makes the order total
     FROM medications
     UNION ALL
     SELECT
@@ -186,7 +188,8 @@ priced AS (
         base_cost AS total_cost,
         NULL,
         NULL,
-        description
+        description,
+        NULL
     FROM immunizations
     UNION ALL
     SELECT
@@ -201,7 +204,8 @@ priced AS (
         base_cost AS total_cost,
         NULL,
         reasoncode,
-        description
+        description,
+        ARRAY[system, reasondescription]::text
     FROM procedures
 ),
 
@@ -224,6 +228,7 @@ ranked_row AS (
                 domain_id COLLATE "C",
                 reasoncode COLLATE "C",
                 description COLLATE "C",
+                other_content COLLATE "C",
                 row_id
         ) AS row_rank
     FROM priced

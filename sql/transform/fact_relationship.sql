@@ -2,7 +2,7 @@
 -- grain: two rows (one each way) per linked pair
 -- reads: patients (id)
 -- reads: reason_event
--- reads: conditions (patient, encounter, start, stop, code, description)
+-- reads: conditions (patient, encounter, start, stop, system, code, description)
 -- reads: condition_occurrence (condition_occurrence_id)
 -- reads: imaging_study
 -- reads: procedures (patient, encounter, start, code)
@@ -17,7 +17,8 @@ WITH condition AS (
         conditions.start::date AS start_date,
         coalesce(conditions.stop::date, 'infinity') AS end_date,
         conditions.code,
-        conditions.description
+        conditions.description,
+        conditions.system
     FROM conditions
     INNER JOIN condition_occurrence
         ON conditions.row_id = condition_occurrence.condition_occurrence_id
@@ -42,6 +43,7 @@ reason_pair AS (
         condition.end_date ASC,
         condition.encounter ASC,
         condition.description COLLATE "C" ASC,
+        condition.system COLLATE "C" ASC,
         condition.row_id ASC
 ),
 
