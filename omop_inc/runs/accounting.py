@@ -5,12 +5,15 @@ Belongs here: the counts per source table and the state that follows from them. 
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from psycopg import sql
 
 from omop_inc.errors import CheckFailed
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen
 from omop_inc.source.tables import SOURCE_TABLES
+from omop_inc.store import intake
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
 from omop_inc.telling.summary import SourceCounts
@@ -75,20 +78,51 @@ def account(seen: Seen, moves: Moves, held: Held, copies_before: int) -> SourceC
     )
 
 
-def count_read_held(connection: Connection, schemas: Schemas, table: str) -> Held:
-    """Append mode: of a table's rows that are not loaded, those that the folder's file holds."""
-    query = sql.SQL(
-        "SELECT count(*) FILTER (WHERE fate = 'quarantined'), count(*) FILTER (WHERE fate = 'pending') FROM ("
-        "SELECT row_hash, fate FROM {} UNION ALL SELECT row_hash, 'quarantined' FROM {} WHERE source_table = {}) AS held"
-        " WHERE row_hash IN (SELECT row_hash FROM {})"
-    ).format(
-        name(schemas.quarantine, table),
-        name(schemas.quarantine, "bad_record"),
-        sql.Literal(table),
-        name(schemas.run, table + "_kept"),
+def count_read(connection: Connection, schemas: Schemas, table: str, changed: int, *, is_settled: bool) -> SourceCounts:
+    """Append mode: the fates of the rows that the folder's file holds; rows that only the store holds are not counted.
+
+    Identical rows share their fate, so of each hash the file's copies count, however many the store holds.
+    """
+    none = sql.SQL("SELECT NULL::uuid AS row_hash WHERE false").format()
+    entering = sql.SQL("SELECT row_hash FROM {} UNION ALL SELECT row_hash FROM {} WHERE fate = 'copy'").format(
+        name(schemas.run, table + "_in"), name(schemas.run, table + "_held_in")
     )
-    quarantined, pending = execute(connection, query).fetchone() or (0, 0)
-    return Held(quarantined=quarantined, pending=pending)
+    query = sql.SQL(
+        "WITH kept AS (SELECT row_hash, count(*) AS copies FROM {kept} GROUP BY row_hash),"
+        " entered AS (SELECT row_hash, count(*) AS copies FROM ({entering}) AS entering GROUP BY row_hash),"
+        " held AS (SELECT row_hash, fate FROM {held} WHERE fate <> 'copy'"
+        " UNION SELECT row_hash, 'quarantined' FROM {bad} WHERE source_table = {table})"
+        " SELECT coalesce(sum(kept.copies), 0)::bigint, coalesce(sum(least(kept.copies, entered.copies)) FILTER (WHERE entered.copies > 0), 0)::bigint,"
+        " coalesce(sum(kept.copies) FILTER (WHERE fate = 'quarantined'), 0)::bigint, coalesce(sum(kept.copies) FILTER (WHERE fate = 'pending'), 0)::bigint"
+        " FROM kept LEFT JOIN entered USING (row_hash) LEFT JOIN held USING (row_hash)"
+    ).format(
+        kept=name(schemas.run, table + "_kept"),
+        entering=entering if is_settled else none,
+        held=name(schemas.quarantine, table),
+        bad=name(schemas.quarantine, "bad_record"),
+        table=sql.Literal(table),
+    )
+    read, entered, quarantined, pending = execute(connection, query).fetchone() or (0, 0, 0, 0)
+    return SourceCounts(
+        read=read,
+        unchanged=read - entered - quarantined - pending,
+        new=entered - changed,
+        changed=changed,
+        quarantined=quarantined,
+        pending=pending,
+    )
+
+
+def count_held_among(connection: Connection, schemas: Schemas, table: str, hashes: NDArray[np.uint64]) -> Held:
+    """Append mode, nothing changed: how many of a file's rows are held; hashes of shape (n, 2)."""
+    query = sql.SQL(
+        "SELECT fate, string_agg(uuid_send(row_hash), '') FROM (SELECT row_hash, fate FROM {}"
+        " UNION ALL SELECT row_hash, 'quarantined' FROM {} WHERE source_table = {}) AS held GROUP BY fate"
+    ).format(name(schemas.quarantine, table), name(schemas.quarantine, "bad_record"), sql.Literal(table))
+    counts = {
+        fate: int(np.isin(hashes[:, 0], intake.unpack_hashes(packed)[:, 0]).sum()) for fate, packed in execute(connection, query)
+    }
+    return Held(quarantined=counts.get("quarantined", 0), pending=counts.get("pending", 0))
 
 
 def check_accounts(run: Run) -> None:

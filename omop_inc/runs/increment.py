@@ -30,6 +30,7 @@ from omop_inc.store.db import Connection, execute
 from omop_inc.store.schemas import Schemas, name
 from omop_inc.store.staging import hash_hex
 from omop_inc.store.state import MODULUS, TableState, write_delta, write_table_state
+from omop_inc.telling.summary import SourceCounts
 
 # Transforms whose rows follow the run's parameters as well.
 OF_PARAMETERS = frozenset({"cdm_source", "metadata"})
@@ -198,11 +199,11 @@ def _last_totals(run: Run) -> dict[str, int]:
     return {table: counts["total"] for table, counts in run.last.summary["cdm_tables"].items()}
 
 
-def _account(run: Run, seen: dict[str, Seen], delta: Delta, before: dict[str, accounting.Held]) -> dict[str, int]:
+def _account(run: Run, seen: dict[str, Seen], delta: Delta, before: dict[str, accounting.Held]) -> tuple[dict[str, int], dict[str, accounting.Held]]:
     """Count every table's fates, and stop if they do not add up.
 
     Returns:
-        Rows of the staged image by table.
+        Rows of the staged image, and those held, by table.
     """
     none, after, loaded = accounting.Held(), accounting.count_held(run.raw, run.schemas), {}
     for table, one in seen.items():
@@ -212,15 +213,15 @@ def _account(run: Run, seen: dict[str, Seen], delta: Delta, before: dict[str, ac
         if run.settings.mode == "append" and one.delta is not None:
             if not one.is_changed:  # then it was not staged, which would have noted them
                 _note_kept(run.raw, run.schemas, one)
-            held = accounting.count_read_held(run.raw, run.schemas, table)
-            counts.quarantined, counts.pending = held.quarantined, held.pending
-            counts.unchanged = counts.read - counts.new - counts.changed - held.quarantined - held.pending
+            counts = accounting.count_read(run.raw, run.schemas, table, moves.changed, is_settled=table in delta.settled)
+        elif run.settings.mode == "append" and not one.rows:
+            counts = SourceCounts()
         run.summary.source_tables[table] = counts
     accounting.check_accounts(run)
-    return loaded
+    return loaded, after
 
 
-def _write_state(run: Run, seen: dict[str, Seen], loaded: dict[str, int], generation: int) -> None:
+def _write_state(run: Run, seen: dict[str, Seen], loaded: dict[str, int], held: dict[str, accounting.Held], generation: int) -> None:
     """Write the state of every table whose rows, counts or file changed."""
     for table, one in seen.items():
         removed = np.empty(0, dtype=np.uint64)
@@ -229,7 +230,9 @@ def _write_state(run: Run, seen: dict[str, Seen], loaded: dict[str, int], genera
             state, removed = _appended_state(run, one, state)
         elif one.delta is not None:
             removed = np.repeat(one.delta.removed.values, one.delta.removed.counts)
-        counts = run.summary.source_tables[table]
+        elif run.settings.mode == "append" and not one.rows:  # a folder without the file: the image keeps what it holds
+            state = replace(one.before, loaded=loaded[table])
+        counts = held.get(table, accounting.Held())
         state = replace(state, quarantined=counts.quarantined, pending=counts.pending)
         if one.rows or one.before.rows:
             write_table_state(run.raw, run.schemas, table, state)

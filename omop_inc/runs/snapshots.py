@@ -13,7 +13,7 @@ from typing import Literal
 from omop_inc.cdm.lookups import made_under
 from omop_inc.cdm.transforms import transforms
 from omop_inc.errors import CheckFailed, OmopIncError, RunBusyError, SnapshotRefusedError
-from omop_inc.runs import guards
+from omop_inc.runs import accounting, guards
 from omop_inc.runs.conductor import Conductor, Threads
 from omop_inc.runs.context import Run, drop_run_schemas, load_vocabulary_if_named, locked_session, new_run_id, prepare_store
 from omop_inc.runs.detect import Seen, detect, digest_snapshot
@@ -176,7 +176,11 @@ def _count_unchanged(run: Run, seen: dict[str, Seen]) -> None:
     """The counts of a run that changed nothing: every row has the fate that it had."""
     assert run.last is not None
     for table, one in seen.items():
-        held = one.before
+        held: accounting.Held | state.TableState = one.before
+        if run.settings.mode == "append" and (one.hashes is not None or not one.rows):  # the file is not the whole image
+            held = accounting.Held()
+            if one.hashes is not None:
+                held = accounting.count_held_among(run.raw, run.schemas, table, one.hashes)
         counts = SourceCounts(read=one.rows, quarantined=held.quarantined, pending=held.pending)
         counts.unchanged = counts.read - counts.quarantined - counts.pending
         run.summary.source_tables[table] = counts

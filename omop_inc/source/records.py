@@ -69,7 +69,7 @@ def hash_records(file: SourceFile) -> Hashes:
     """
     parts: list[Hashes128] = [np.empty((0, 2), dtype=np.uint64)]
     bad_count = 0
-    for batch in _batches(file):
+    for _, batch in _batches(file):
         parts.append(hash_lines(batch.lines))
         bad_count += len(batch.bad)
     hashes = np.concatenate(parts)
@@ -102,21 +102,22 @@ def read_chunks(file: SourceFile, *, chunk_rows: int = CHUNK_ROWS, want: npt.NDA
     names = SOURCE_TABLES[file.table].staged
     pending: list[Batch] = []
     indexes: list[npt.NDArray[np.int64]] = []
-    count = first = 0
-    for batch in _batches(file):
+    count = total = 0
+    for first, batch in _batches(file, want):
         size = len(batch.lines)
+        total = first + size
         kept = np.arange(size) if want is None else np.flatnonzero(want[first : first + size])
         if len(kept):
             pending.append(batch if len(kept) == size else _keep(batch, kept))
             indexes.append(kept + first)
             count += len(kept)
-        first += size
         if count >= chunk_rows:
             yield _chunk(pending, np.concatenate(indexes), names)
             pending, indexes, count = [], [], 0
     if pending:
         yield _chunk(pending, np.concatenate(indexes), names)
-    _check_count(file, first)
+    if want is None:  # else the number is known, and the last blocks may have been left out
+        _check_count(file, total)
 
 
 def _keep(batch: Batch, kept: npt.NDArray[np.int64]) -> Batch:
@@ -191,10 +192,15 @@ def _frame(lines: list[bytes], names: tuple[str, ...], *, has_quotes: bool) -> p
     return pl.read_csv(data, has_header=False, new_columns=list(names), schema=schema, quote_char=None, infer_schema=False)
 
 
-def _batches(file: SourceFile) -> Iterator[Batch]:
-    """Give a file's records in batches, in file order."""
+def _batches(file: SourceFile, want: npt.NDArray[np.bool_] | None = None) -> Iterator[tuple[int, Batch]]:
+    """Give a file's records in batches, in file order, each with the number of its first record.
+
+    Blocks of which no record is wanted are left out: a block without quotes has as many records as lines, so they need
+    no cutting. On a day's 643 new rows of claims_transactions that is nine tenths of the file.
+    """
     layout = layout_of(SOURCE_TABLES[file.table], file.header)
     tail = b""
+    first = 0  # number of the next record
     line = 1  # physical number of the next line; the header is not yet passed
     for data in read_blocks(file):
         cut = data.rfind(b"\n") + 1
@@ -206,14 +212,20 @@ def _batches(file: SourceFile) -> Iterator[Batch]:
             block, line = block[block.index(b"\n") + 1 :], 2
         if not block:
             continue
+        if want is not None and b'"' not in block:
+            count = block.count(b"\n")
+            if not want[first : first + count].any():
+                first, line = first + count, line + count
+                continue
         batch, rest, used = _batch(block, layout, line, is_last=False)
         line += used
         tail = rest + tail
-        yield batch
+        yield first, batch
+        first += len(batch.lines)
     if tail and not tail.endswith(b"\n"):
         raise truncated(file)
     if tail:
-        yield _batch(tail, layout, line, is_last=True)[0]
+        yield first, _batch(tail, layout, line, is_last=True)[0]
 
 
 def _batch(block: bytes, layout: Layout, line: int, *, is_last: bool) -> tuple[Batch, bytes, int]:
