@@ -71,6 +71,7 @@ def load_vocabulary(connection: Connection, path: Path, schema: str = "vocab") -
         digest = athena.ContentDigest()
         rows = _load_beside(connection, path, files, _next(schema), digest)
         with connection.transaction():
+            execute(connection, "SET LOCAL synchronous_commit TO on")  # whatever the connection was opened for
             version = _check_content(connection, _next(schema), path)
             _exchange(connection, schema, with_own_list=OWN_LIST in files)
             _record(connection, schema, digest.hexdigest(), version, rows, athena.quick_facts(files))

@@ -119,9 +119,7 @@ def count_held_among(connection: Connection, schemas: Schemas, table: str, hashe
         "SELECT fate, string_agg(uuid_send(row_hash), '') FROM (SELECT row_hash, fate FROM {}"
         " UNION ALL SELECT row_hash, 'quarantined' FROM {} WHERE source_table = {}) AS held GROUP BY fate"
     ).format(name(schemas.quarantine, table), name(schemas.quarantine, "bad_record"), sql.Literal(table))
-    counts = {
-        fate: int(np.isin(hashes[:, 0], intake.unpack_hashes(packed)[:, 0]).sum()) for fate, packed in execute(connection, query)
-    }
+    counts = {fate: int(np.isin(hashes[:, 0], intake.unpack_hashes(packed)[:, 0]).sum()) for fate, packed in execute(connection, query)}
     return Held(quarantined=counts.get("quarantined", 0), pending=counts.get("pending", 0))
 
 

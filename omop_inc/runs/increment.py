@@ -187,11 +187,11 @@ def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome) ->
             counts.rows_written += written.inserted
         apply.apply_content_ids(connection, schemas)
         lookups.keep_codes(connection, schemas)
-        loaded = _account(run, seen, delta, before)
+        loaded, held = _account(run, seen, delta, before)
         for table in sorted(delta.settled):  # staging holds the new dimensions by now
             found = accounting.count_unknown_references(connection, schemas.run, schemas.staging, table, "_in")
             run.summary.unknown_references.update(found)
-        _write_state(run, seen, loaded, generation)
+        _write_state(run, seen, loaded, held, generation)
 
 
 def _last_totals(run: Run) -> dict[str, int]:

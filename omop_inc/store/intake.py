@@ -58,7 +58,9 @@ class _Checked:
 
 
 def create_intake_tables(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
-    """Create the run's tables of one source table: candidates to load, and rows that left."""
+    """Create the run's tables of one source table, candidates to load and rows that left, anew at each try of its step."""
+    for bad in ("bad_record", "bad_leave"):
+        execute(connection, sql.SQL("DELETE FROM {} WHERE source_table = %s").format(name(schemas.run, bad)), (table.name,))
     create_staged(connection, schemas.run, table, suffix="_candidate", extra=CANDIDATE_COLUMNS, unlogged=True)
     create_staged(connection, schemas.run, table, suffix="_leave", extra=("origin",), unlogged=True)
 

@@ -45,10 +45,11 @@ def read_row_ids(connection: Connection, schemas: Schemas) -> RowIds:
 
 
 def write_row_ids(connection: Connection, schemas: Schemas, ids: RowIds) -> None:
-    """Move the store's sequence behind the ids given by this process."""
-    sequence = name(schemas.state, "row_id_seq").as_string(connection)
+    """Move the store's sequence behind the ids given by this process; never back, for PostgreSQL may have given some itself."""
+    sequence = name(schemas.state, "row_id_seq")
     if ids.last > 0:
-        execute(connection, "SELECT setval(%s::regclass, %s)", (sequence, ids.last))
+        statement = sql.SQL("SELECT setval({}, greatest(last_value, %s), is_called OR last_value <= %s) FROM {}")
+        execute(connection, statement.format(sql.Literal(sequence.as_string(connection)), sequence), (ids.last, ids.last))
 
 
 @dataclass(kw_only=True)

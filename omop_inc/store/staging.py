@@ -41,7 +41,13 @@ def create_staged(
     unlogged: bool = False,
     if_not_exists: bool = False,
 ) -> None:
-    """Create a table of the staged columns of a source table, with text columns behind them."""
+    """Create a table of the staged columns of a source table, with text columns behind them.
+
+    Args:
+        if_not_exists: For the durable tables; a run's own takes the place of what an earlier try left.
+    """
+    if not if_not_exists:
+        execute(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(name(schema, table.name + suffix)))
     parts: list[sql.Composable] = [sql.SQL("row_id bigint"), sql.SQL("row_hash uuid NOT NULL")]
     parts += [sql.SQL("{} {}").format(sql.Identifier(c.staged), sql.SQL(SQL_TYPES[c.type])) for c in table.significant]
     parts += [sql.SQL("{} text").format(sql.Identifier(c)) for c in extra]

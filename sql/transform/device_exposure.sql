@@ -76,7 +76,7 @@ SELECT
     clinical_event.type_concept_id AS device_type_concept_id,
     -- (01) opens the device identifier; what follows it, from the next bracket on, is the production identifier
     left(coalesce(substring(clinical_event.udi FROM '^\(01\)[^(]*'), clinical_event.udi), 255) AS unique_device_id,
-    left(substring(clinical_event.udi FROM '^\(01\)[^(]*(.+)$'), 255) AS production_id,
+    left(substring(clinical_event.udi FROM '^\(01\)[^(]*(\(.+)$'), 255) AS production_id,
     coalesce(round(clinical_event.quantity), 1)::integer AS quantity,
     visit.provider_id,
     visit.visit_occurrence_id,

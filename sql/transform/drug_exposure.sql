@@ -96,7 +96,10 @@ SELECT
     clinical_event.end_at::date AS verbatim_end_date,
     clinical_event.type_concept_id AS drug_type_concept_id,
     NULL AS stop_reason,
-    CASE WHEN clinical_event.source_table = 'medications' THEN greatest(clinical_event.quantity - 1, 0)::integer END AS refills,
+    CASE
+        WHEN clinical_event.source_table = 'medications' AND clinical_event.quantity IS NOT NULL
+            THEN greatest(clinical_event.quantity - 1, 0)::integer
+    END AS refills,
     clinical_event.quantity,
     CASE
         WHEN clinical_event.source_table = 'medications'

@@ -154,16 +154,16 @@ WITH unmatched_study AS (
 ),
 
 procedure_target AS (
+    -- A study is a procedure whatever its code is: a concept of another domain counts as none.
     SELECT DISTINCT ON (code)
         code,
-        concept_id,
+        CASE WHEN target_table = 'procedure_occurrence' THEN concept_id ELSE 0 END AS concept_id,
         source_concept_id
     FROM code_map
-    WHERE
-        vocabulary_id = 'SNOMED'
-        AND coalesce(target_table, 'procedure_occurrence') = 'procedure_occurrence'
+    WHERE vocabulary_id = 'SNOMED'
     ORDER BY
         code,
+        coalesce(target_table = 'procedure_occurrence', FALSE) DESC,
         ordinal
 ),
 
