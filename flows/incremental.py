@@ -1,0 +1,87 @@
+"""The main job as a flow: bring the CDM from the last snapshot to this one.
+
+Belongs here: the flow's parameters and its command line. Does not: the run (omop_inc/runs/snapshots.py).
+"""
+
+from typing import Any
+
+import typer
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows import running, terminal
+from omop_inc import cli
+
+
+@flow(name="incremental", flow_run_name="incremental {source}", persist_result=False)
+def incremental(
+    source: str,
+    vocabulary: str | None = None,
+    cdm_schema: str | None = None,
+    mode: running.Mode | None = None,
+    allow: str | None = None,
+    allow_older: bool = False,
+    unknown_columns: running.UnknownColumns | None = None,
+    json_file: str | None = None,
+) -> State[Any]:
+    """Apply a snapshot: only what differs from the last one is loaded and transformed.
+
+    Args:
+        source: Folder of one snapshot: Synthea's CSV files, plain or .gz.
+        vocabulary: Athena folder or zip; loaded first, unless it is the one in use.
+        cdm_schema: Schema of the CDM (default cdm); each has a store of its own.
+        mode: snapshot (default), an absent row was removed; append, nothing is.
+        allow: Digest of the one snapshot that a guard refused and that is right.
+        allow_older: Apply a snapshot whose manifest is dated before the last one's.
+        unknown_columns: freeze (default), stop; ignore, leave them out and say so.
+        json_file: Where to write the run's summary.
+
+    Returns:
+        Completed, NoChange or Skipped; Failed, with the reason, also for a snapshot that a guard refused.
+    """
+    return running.apply_in_flow(
+        "incremental",
+        source,
+        vocabulary,
+        json_file,
+        cdm_schema=cdm_schema,
+        mode=mode,
+        allow=allow,
+        allow_older=allow_older,
+        unknown_columns=unknown_columns,
+    )
+
+
+def main(
+    source: cli.Source,
+    vocabulary: cli.VocabularyPath = None,
+    database_url: cli.DatabaseUrl = None,
+    cdm_schema: cli.CdmSchema = None,
+    mode: cli.ModeOption = None,
+    json: cli.Json = None,
+    allow: cli.Allow = None,
+    allow_older: cli.AllowOlder = False,
+    unknown_columns: cli.UnknownColumns = None,
+) -> None:
+    """Apply a snapshot as a Prefect flow: only what differs from the last one is loaded and transformed.
+
+    Exit codes: 0 applied, no change or skipped; 1 failed; 2 wrong usage or unreadable input; 3 refused by a guard.
+    Without PREFECT_API_URL a Prefect server of its own is started for the time of the run.
+    """
+    code = terminal.run(
+        incremental,
+        database_url,
+        source=str(source),
+        vocabulary=str(vocabulary) if vocabulary else None,
+        cdm_schema=cdm_schema,
+        mode=mode.value if mode else None,
+        allow=allow,
+        allow_older=allow_older,
+        unknown_columns=unknown_columns.value if unknown_columns else None,
+        json_file=str(json) if json else None,
+    )
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    terminal.start(main)

@@ -1,0 +1,94 @@
+"""A full reload: the same CDM, the same ids."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from omop_inc.errors import CheckFailed
+from tests.comparing import IdHistory, differences, exact_differences, id_collisions
+from tests.factories import joined, person_rows, small_world
+from tests.stores import Cdm
+from tests.worlds import Change, History, write_snapshot
+
+
+def test_reload_of_the_same_snapshot_changes_nothing(cdm: Cdm, tmp_path: Path) -> None:
+    history = History(small_world())
+    cdm.run(write_snapshot(tmp_path / "a", history.step([])))
+    b = write_snapshot(tmp_path / "b", history.step([Change("double", "procedures"), Change("insert", "conditions", 0, 2, 1), Change("repeat_id", column=2)]))
+    cdm.run(b)
+    before = cdm.read()
+    reload = cdm.run(b, "full_reload")
+    assert exact_differences(before, cdm.read()) == []
+    assert not any(c["inserted"] or c["deleted"] for c in reload.cdm_tables.values())
+    assert not any(c.new or c.changed or c.removed for c in reload.source_tables.values())
+    assert cdm.run(b).status == "no_change"
+
+
+def test_reload_of_another_snapshot_is_what_an_increment_would_be_with_its_ids(cdm: Cdm, tmp_path: Path) -> None:
+    other = Cdm(cdm.url, cdm.state_dir, "other")
+    history, ids = History(small_world(3)), IdHistory()
+    a = write_snapshot(tmp_path / "a", history.step([]))
+    changes = [Change("update", "encounters", 0, 2, 3), Change("leave", row=2), Change("insert", "observations", 0, 0, 2), Change("delete", "claims")]
+    b = write_snapshot(tmp_path / "b", history.step(changes))
+    for one in (cdm, other):
+        one.run(a)
+    assert ids.check(cdm.read()) == []
+    cdm.run(b, "full_reload")
+    other.run(b)
+    assert differences(cdm.read(), other.read()) == []
+    assert ids.check(cdm.read()) == []
+    cdm.run(a)
+    assert ids.check(cdm.read()) == []
+
+
+def test_renumber_starts_afresh_with_the_same_rows(cdm: Cdm, tmp_path: Path) -> None:
+    a = write_snapshot(tmp_path / "a", small_world())
+    cdm.run(a)
+    before = cdm.read()
+    cdm.run(a, "full_reload", renumber=True)
+    after = cdm.read()
+    assert differences(before, after) == []
+    old, new = ({one["person_id"] for one in store.cdm["person"]} for store in (before, after))
+    assert not old & new
+    assert cdm.run(a).status == "no_change"
+
+
+def test_first_run_may_be_a_reload(cdm: Cdm, tmp_path: Path) -> None:
+    summary = cdm.run(write_snapshot(tmp_path / "a", small_world(1)), "full_reload")
+    assert (summary.status, summary.generation) == ("applied", 1)
+
+
+def test_reload_keeps_grants_and_views_of_users(cdm: Cdm, tmp_path: Path) -> None:
+    a = write_snapshot(tmp_path / "a", small_world(1))
+    cdm.run(a)
+    with psycopg.connect(cdm.url) as connection:
+        connection.execute("CREATE VIEW public.people AS SELECT person_id FROM cdm.person")
+        connection.execute("GRANT SELECT ON cdm.death TO PUBLIC")
+    cdm.run(a, "full_reload")
+    assert cdm.query("SELECT count(*) FROM public.people") == [(1,)]
+    assert cdm.query("SELECT count(*) FROM information_schema.role_table_grants WHERE table_schema = 'cdm' AND grantee = 'PUBLIC'") == [(1,)]
+
+
+def test_verify_finds_a_cdm_row_that_somebody_changed(cdm: Cdm, tmp_path: Path) -> None:
+    a = write_snapshot(tmp_path / "a", small_world(1))
+    cdm.run(a)
+    assert cdm.run(a, "verify").status == "no_change"
+    with psycopg.connect(cdm.url) as connection:
+        connection.execute("UPDATE cdm.person SET year_of_birth = 1900")
+    with pytest.raises(CheckFailed, match=r"person: 1 rows only in the CDM, 1 only in the rebuild"):
+        cdm.run(a, "verify")
+    assert cdm.run(a, "full_reload").cdm_tables["person"] == {"inserted": 1, "deleted": 1, "total": 1}
+
+
+def test_reload_never_gives_an_id_twice(cdm: Cdm, tmp_path: Path) -> None:
+    world = small_world(1)
+    cdm.run(write_snapshot(tmp_path / "a", world))
+    world = joined(world, person_rows(1))
+    world["patients"][0]["CITY"] = "Salem"  # a location of its own: a new content id in the same run
+    cdm.run(write_snapshot(tmp_path / "b", world), "full_reload")
+    assert id_collisions(cdm.read()) == []
+    cdm.run(write_snapshot(tmp_path / "c", joined(world, person_rows(2))))
+    assert id_collisions(cdm.read()) == []
+    cdm.run(write_snapshot(tmp_path / "d", joined(world, person_rows(3))), "full_reload", renumber=True)
+    assert id_collisions(cdm.read()) == []
