@@ -60,6 +60,8 @@ def apply_in_flow(kind: Kind, source: str, vocabulary: str | None, json_file: st
         show(summary, _console(), Path(json_file) if json_file else None)
     except OSError as unwritable:
         return failed(SettingsError(f"The run ended as {summary.status}, but '{json_file}' cannot be written ({unwritable.strerror})."))
+    except SystemExit:  # rich ends the program when nobody reads its output any more; the run has ended already
+        get_run_logger().warning("The summary was not printed: nobody reads the output.")
     return failed(error) if error is not None else _completed(summary)
 
 

@@ -79,7 +79,9 @@ class Cdm:
 
     def wait_alone(self) -> None:
         """Wait until no other session is left: a killed run's go on for a moment, and may still commit."""
-        others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        others = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
         deadline = time.monotonic() + SESSIONS_WAIT_S
         with psycopg.connect(self.url, autocommit=True) as connection:
             while connection.execute(others).fetchone() != (0,):

@@ -92,8 +92,10 @@ def count_read(connection: Connection, schemas: Schemas, table: str, changed: in
         " entered AS (SELECT row_hash, count(*) AS copies FROM ({entering}) AS entering GROUP BY row_hash),"
         " held AS (SELECT row_hash, fate FROM {held} WHERE fate <> 'copy'"
         " UNION SELECT row_hash, 'quarantined' FROM {bad} WHERE source_table = {table})"
-        " SELECT coalesce(sum(kept.copies), 0)::bigint, coalesce(sum(least(kept.copies, entered.copies)) FILTER (WHERE entered.copies > 0), 0)::bigint,"
-        " coalesce(sum(kept.copies) FILTER (WHERE fate = 'quarantined'), 0)::bigint, coalesce(sum(kept.copies) FILTER (WHERE fate = 'pending'), 0)::bigint"
+        " SELECT coalesce(sum(kept.copies), 0)::bigint,"
+        " coalesce(sum(least(kept.copies, entered.copies)) FILTER (WHERE entered.copies > 0), 0)::bigint,"
+        " coalesce(sum(kept.copies) FILTER (WHERE fate = 'quarantined'), 0)::bigint,"
+        " coalesce(sum(kept.copies) FILTER (WHERE fate = 'pending'), 0)::bigint"
         " FROM kept LEFT JOIN entered USING (row_hash) LEFT JOIN held USING (row_hash)"
     ).format(
         kept=name(schemas.run, table + "_kept"),

@@ -122,7 +122,7 @@ def test_first_error_is_raised_when_all_tables_have_ended(prefect_server: str) -
     ],
 )
 def test_prefect_sees_no_values_of_an_error(
-    error: Exception, message: str, flow_database: str, snapshots: list[Path], monkeypatch: pytest.MonkeyPatch
+    error: Exception, message: str, flow_database: str, snapshots: list[Path], vocabulary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error.__cause__ = psycopg.errors.InvalidTextRepresentation(f'invalid input syntax: "{CANARY}"')
 
@@ -135,7 +135,7 @@ def test_prefect_sees_no_values_of_an_error(
 
     monkeypatch.setattr(running, "PrefectConductor", Faulty)
 
-    state = run(incremental, source=str(snapshots[0]))
+    state = run(incremental, source=str(snapshots[0]), vocabulary=str(vocabulary))
 
     assert (state.type, state.name) == ("FAILED", "Failed")
     assert str(state.message).startswith(message)

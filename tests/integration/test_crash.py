@@ -33,9 +33,10 @@ def listener(timing):
     if ended == int(last):
         os.kill(os.getpid(), signal.SIGKILL)
 print("begin", flush=True)
-_, error = apply_snapshot(Request(source=pathlib.Path(source), kind=kind), load_settings(state_dir=pathlib.Path(state), database_url=url, workers=2), listener=listener)
+settings = load_settings(state_dir=pathlib.Path(state), database_url=url, workers=2)
+_, error = apply_snapshot(Request(source=pathlib.Path(source), kind=kind), settings, listener=listener)
 sys.exit(1 if error else 0)
-"""  # noqa: E501 - a program of its own
+"""
 
 
 @pytest.fixture
@@ -43,7 +44,8 @@ def snapshots(tmp_path: Path) -> tuple[Path, Path]:
     history = History()
     a = write_snapshot(tmp_path / "a", small_world(2))
     history.world = small_world(2)
-    changes = [Change("leave"), Change("update", "encounters", 0, 7, 1), Change("double", "conditions"), Change("arrive", row=3), Change("bad", "procedures")]
+    changes = [Change("leave"), Change("update", "encounters", 0, 7, 1), Change("double", "conditions")]
+    changes += [Change("arrive", row=3), Change("bad", "procedures")]
     return a, write_snapshot(tmp_path / "b", history.step(changes))
 
 

@@ -156,9 +156,7 @@ DAMAGES: list[tuple[Callable[[bytes], bytes], str]] = [
 
 
 @pytest.mark.parametrize(("damage", "message"), DAMAGES, ids=["cut", "renamed", "missing", "twice", "unknown"])
-def test_file_that_is_not_what_it_should_be_stops_the_run(
-    cdm: Cdm, tmp_path: Path, damage: Callable[[bytes], bytes], message: str
-) -> None:
+def test_file_that_is_not_what_it_should_be_stops_the_run(cdm: Cdm, tmp_path: Path, damage: Callable[[bytes], bytes], message: str) -> None:
     cdm.run(write_snapshot(tmp_path / "a", small_world(1)))
     before = cdm.read()
     b = write_snapshot(tmp_path / "b", small_world(2))

@@ -15,7 +15,8 @@ from tests.worlds import Change, History, write_snapshot
 def test_reload_of_the_same_snapshot_changes_nothing(cdm: Cdm, tmp_path: Path) -> None:
     history = History(small_world())
     cdm.run(write_snapshot(tmp_path / "a", history.step([])))
-    b = write_snapshot(tmp_path / "b", history.step([Change("double", "procedures"), Change("insert", "conditions", 0, 2, 1), Change("repeat_id", column=2)]))
+    changes = [Change("double", "procedures"), Change("insert", "conditions", 0, 2, 1), Change("repeat_id", column=2)]
+    b = write_snapshot(tmp_path / "b", history.step(changes))
     cdm.run(b)
     before = cdm.read()
     reload = cdm.run(b, "full_reload")

@@ -66,7 +66,7 @@ def test_change_feed_names_every_changed_row(cdm: Cdm, tmp_path: Path) -> None:
     world = small_world(1)
     cdm.run(write_snapshot(tmp_path / "a", world))
     summary = cdm.run(write_snapshot(tmp_path / "b", joined(world, person_rows(1))))
-    feed = cdm.query("SELECT \"table\", kind, count(*) FROM cdm_ledger.change_feed WHERE run_id = %s GROUP BY 1, 2", summary.run_id)
+    feed = cdm.query('SELECT "table", kind, count(*) FROM cdm_ledger.change_feed WHERE run_id = %s GROUP BY 1, 2', summary.run_id)
     assert ("person", "new", 1) in feed
     assert sum(number for _, kind, number in feed if kind in ("new", "changed")) == sum(c["inserted"] for c in summary.cdm_tables.values())
 

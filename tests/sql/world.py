@@ -26,7 +26,6 @@ from tests.sql.cases import NAME_COLUMNS, ROOT, Case, Snapshots
 RESIDENT = ROOT / "resident"
 ROUTED = ("condition_occurrence", "drug_exposure", "procedure_occurrence", "measurement", "observation", "device_exposure", "specimen")
 KEYS = {"observation_period": "person_id", "death": "person_id", "fact_relationship": "fact_id_1"}
-# Staged tables whose rows are the CDM's rows; claims and transitions give their ids to nothing.
 Connection = psycopg.Connection[dict[str, Any]]
 CaseName = tuple[Case, str]
 
@@ -102,7 +101,7 @@ def build_world(cases: list[Case], url: str, folder: Path, *, is_alone: bool) ->
         world.rerun_status = _apply(source, settings, None).status
         _, error = apply_snapshot(Request(source=source, kind="verify"), settings)
         world.verify_problem = str(error) if error else None
-    except Exception as error:  # noqa: BLE001 - told by every case of the world, instead of building it again for each
+    except Exception as error:  # told by each case of the world, which is not built again for it
         world.problem = "".join(traceback.format_exception(error))
     return world
 
