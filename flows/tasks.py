@@ -99,8 +99,9 @@ def tell(timing: StepTiming) -> None:
 
 
 def _as_task(step: str, kept: _Kept[Any]) -> Task[[str], None]:
-    # A retry is safe: a step works in one transaction on tables that only this run uses, and the core replaces what a
-    # try left. Publishing is no task: its answer can be lost, and then the ledger decides (omop_inc/runs/publishing.py).
+    # A retry is safe: a step writes only tables of its own run, and a try that failed left nothing, or what the next one
+    # replaces. Where that cannot be (the answer to a transform's COMMIT was lost) the next try stops the run, with the CDM
+    # as it was. Publishing is no task: of a COMMIT without an answer the ledger decides (omop_inc/runs/publishing.py).
     @task(
         name=step,
         task_run_name=f"{step}-{{table}}",

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from omop_inc.runs.snapshots import Kind
 from tests.comparing import IdHistory, dangling_ids, differences, exact_differences, id_collisions
 from tests.conftest import CreateDatabase
 from tests.stores import Cdm
@@ -25,10 +26,11 @@ BY_DEFAULT = 8
 
 
 class Step(NamedTuple):
-    """The changes that lead to a snapshot, and the seed of the way its files are written."""
+    """The changes that lead to a snapshot, the seed of the way its files are written, and how it is applied."""
 
     changes: Sequence[Change]
     writing: int = 0
+    kind: Kind = "incremental"
 
 
 # Histories that failed once or that the design names.
@@ -45,6 +47,15 @@ CHOSEN: dict[str, tuple[int, list[Step]]] = {
     "a person whose Id is there twice and then once": (
         2,
         [Step([]), Step([Change("repeat_id", column=3, value=2)], 3), Step([Change("delete", "patients", 0)], 4)],
+    ),
+    "a reload that meets new rows, and rows that come after it": (
+        1,
+        [
+            Step([]),
+            Step([Change("arrive", row=2), Change("update", "patients", 0, 18, 1)], kind="full_reload"),
+            Step([Change("arrive", row=1), Change("delete", "conditions")]),
+            Step([Change("restore"), Change("leave")], 2, "full_reload"),
+        ],
     ),
     "late parents": (
         2,
@@ -73,7 +84,8 @@ CHANGES = st.builds(
     column=st.integers(0, 40),
     value=st.integers(0, 400),
 )
-STEPS = st.builds(Step, st.lists(CHANGES, min_size=1, max_size=6), st.integers(0, 99))
+HOW: st.SearchStrategy[Kind] = st.sampled_from(["incremental", "incremental", "incremental", "full_reload"])
+STEPS = st.builds(Step, st.lists(CHANGES, min_size=1, max_size=6), st.integers(0, 99), HOW)
 HISTORIES = st.tuples(st.integers(0, 4), st.lists(STEPS, min_size=2, max_size=6))
 
 
@@ -96,13 +108,13 @@ class Laboratory:
         cdm, history, ids = Cdm(url, self._folder / "state"), History(first_world(people)), IdHistory()
         for number, step in enumerate(steps):
             written = write_snapshot(folder / f"snapshot{number}", history.step(step.changes), step.writing, old=True)
-            apply_and_compare(cdm, Cdm(url, cdm.state_dir, f"fresh{number}"), written, ids)
+            apply_and_compare(cdm, Cdm(url, cdm.state_dir, f"fresh{number}"), written, ids, step.kind)
         check_rest(cdm, written)
 
 
-def apply_and_compare(cdm: Cdm, fresh: Cdm, snapshot: Path, ids: IdHistory) -> None:
+def apply_and_compare(cdm: Cdm, fresh: Cdm, snapshot: Path, ids: IdHistory, kind: Kind) -> None:
     """Apply a snapshot to a maintained CDM and to an empty one; they must hold the same, every row with a fate, ids kept."""
-    kept, first = cdm.run_allowed(snapshot), fresh.run(snapshot)
+    kept, first = cdm.run_allowed(snapshot, kind), fresh.run(snapshot)
     maintained = cdm.read()
     assert differences(maintained, fresh.read()) == []
     assert dangling_ids(maintained) == []
