@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from omop_inc.cdm import athena, spec
+from omop_inc.cdm import athena, spec, vocabulary
 from omop_inc.cdm.vocabulary import current_fingerprint, load_vocabulary, release_date, stored_vocabulary
 from omop_inc.errors import VocabularyError
 from tests.athena_folder import concept, make_athena, maps_to, own_code
@@ -187,10 +187,13 @@ def test_load_vocabulary_of_another_program_is_not_replaced(connection: Connecti
         load_vocabulary(connection, folder)
 
 
-def test_load_vocabulary_two_at_once_one_is_told_to_wait(database: str, connection: Connection, folder: Path) -> None:
+def test_load_vocabulary_two_at_once_one_waits_and_then_gives_up(
+    database: str, connection: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary, "LOAD_WAIT_S", 0.5)
     with psycopg.connect(database, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(hashtextextended('omop_inc vocabulary vocab', 0))")
-        with pytest.raises(VocabularyError, match="Another load into schema 'vocab' is running"):
+        with pytest.raises(VocabularyError, match="Another load into schema 'vocab', or a run that reads it, goes on"):
             load_vocabulary(connection, folder)
         other.execute("SELECT pg_advisory_unlock_all()")
         assert load_vocabulary(connection, folder).is_new
