@@ -1,6 +1,6 @@
 """kill -9 at any moment: the CDM is the old one or the new one, and the next run ends as if nothing had been.
 
-OMOP_INC_KILLS=200 kills so many runs more, at random moments.
+OMOP_INC_TEST_KILLS=200 kills so many runs more, at random moments.
 """
 
 import os
@@ -19,7 +19,7 @@ from tests.factories import small_world
 from tests.stores import Cdm
 from tests.worlds import Change, History, write_snapshot
 
-KILLS = int(os.environ.get("OMOP_INC_KILLS", "3"))
+KILLS = int(os.environ.get("OMOP_INC_TEST_KILLS", "3"))
 # Runs a snapshot and kills itself when the nth step has ended, or never.
 PROGRAM = """
 import os, pathlib, signal, sys
