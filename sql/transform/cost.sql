@@ -2,7 +2,8 @@
 -- grain: one row per row of encounters, medications, immunizations and procedures
 -- reads: patients (id)
 -- reads: encounters (id, patient, start, base_encounter_cost)
--- reads: medications (patient, encounter, start, stop, code, description, payer, base_cost, payer_coverage, dispenses, totalcost, reasoncode, reasondescription)
+-- reads: medications (patient, encounter, start, stop, code, description, payer, base_cost)
+-- reads: medications (payer_coverage, dispenses, totalcost, reasoncode, reasondescription)
 -- reads: immunizations (patient, encounter, date, code, description, base_cost)
 -- reads: procedures (patient, encounter, start, stop, system, code, description, base_cost, reasoncode, reasondescription)
 -- reads: claims (id, patientid, appointmentid)

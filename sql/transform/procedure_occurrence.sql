@@ -162,9 +162,9 @@ procedure_target AS (
     FROM code_map
     WHERE vocabulary_id = 'SNOMED'
     ORDER BY
-        code,
+        code ASC,
         coalesce(target_table = 'procedure_occurrence', FALSE) DESC,
-        ordinal
+        ordinal ASC
 ),
 
 visit AS (
