@@ -222,7 +222,7 @@ def _publish(run: Run, built: Built, outcome: Outcome) -> None:
             foreign_keys=run.settings.foreign_keys,
             vocabulary=schemas.vocabulary,
         )
-        apply.apply_content_ids(connection, schemas)
+        apply.apply_content_ids(connection, schemas, renumber=run.settings.renumber)
         lookups.keep_codes(connection, schemas)
         held = accounting.count_held(connection, schemas)
         for table, one in built.seen.items():

@@ -70,8 +70,10 @@ def apply_bad_records(connection: Connection, schemas: Schemas, run_id: str, *, 
     execute(connection, statement.format(bad, listed, name(schemas.run, "bad_record")), (run_id,))
 
 
-def apply_content_ids(connection: Connection, schemas: Schemas) -> None:
-    """Keep the ids that this run gave to content."""
+def apply_content_ids(connection: Connection, schemas: Schemas, *, renumber: bool = False) -> None:
+    """Keep the ids that this run gave to content; a renumbered CDM uses none of the old ones."""
+    if renumber:
+        execute(connection, sql.SQL("DELETE FROM {}").format(name(schemas.state, "content_id")))
     statement = sql.SQL("INSERT INTO {} (id_key, id) SELECT id_key, id FROM {} ON CONFLICT DO NOTHING")
     execute(connection, statement.format(name(schemas.state, "content_id"), name(schemas.run, "new_content_id")))
 

@@ -23,24 +23,16 @@ def key_expression(table: SourceTable, alias: str, schemas: Schemas) -> sql.Comp
     return sql.SQL("{}({})").format(name(schemas.state, "content_key"), parts)
 
 
-def assign_row_ids(connection: Connection, schemas: Schemas, table: SourceTable, *, forget: bool = False) -> None:
-    """Fill `row_id` of the candidates that have none.
-
-    Args:
-        forget: Ignore tombstones and leaving rows (a reload that renumbers).
-    """
-    if not forget:
-        has_tombstones = bool(
-            fetch_value(
-                connection, sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE source_table = %s)").format(name(schemas.state, "tombstone")), (table.name,)
-            )
-        )
-        if has_tombstones:
-            _pair(connection, schemas, table, _tombstones(schemas, table, "row_hash"), by_key=False)
-        if table.key:
-            _pair(connection, schemas, table, _leaving(schemas, table), by_key=True)
-        if table.key and has_tombstones:
-            _pair(connection, schemas, table, _tombstones(schemas, table, "key_hash"), by_key=True)
+def assign_row_ids(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
+    """Fill `row_id` of the candidates that have none."""
+    exists = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE source_table = %s)").format(name(schemas.state, "tombstone"))
+    has_tombstones = bool(fetch_value(connection, exists, (table.name,)))
+    if has_tombstones:
+        _pair(connection, schemas, table, _tombstones(schemas, table, "row_hash"), by_key=False)
+    if table.key:
+        _pair(connection, schemas, table, _leaving(schemas, table), by_key=True)
+    if table.key and has_tombstones:
+        _pair(connection, schemas, table, _tombstones(schemas, table, "key_hash"), by_key=True)
     statement = sql.SQL("UPDATE {} SET row_id = nextval({}) WHERE row_id IS NULL").format(
         name(schemas.run, table.name + "_candidate"),
         sql.Literal(name(schemas.state, "row_id_seq").as_string(connection)),

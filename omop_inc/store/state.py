@@ -4,7 +4,7 @@ Belongs here: reading and writing `<cdm>_state`, its segments and what it was ma
 Does not: comparing it with a file (source/deltas.py) or the ledger (ledger.py).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,8 +169,3 @@ def _write_segments(connection: Connection, schemas: Schemas, table: str, genera
     for part, start in enumerate(range(0, len(hashes), SEGMENT_ROWS)):
         packed = hashes[start : start + SEGMENT_ROWS].astype("<u8").tobytes()
         execute(connection, statement, (table, generation, sign, part, packed))
-
-
-def moved(state: TableState, *, added: int, removed: int) -> TableState:
-    """The state with hash sums added and taken away."""
-    return replace(state, hash_sum=(state.hash_sum + added - removed) % MODULUS)
