@@ -10,7 +10,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows import running, terminal
-from omop_inc import cli
+from omop_inc.cli import options
 
 
 @flow(name="full_reload", flow_run_name="full_reload {source}", persist_result=False)
@@ -56,15 +56,15 @@ def full_reload(
 
 
 def main(
-    source: cli.Source,
-    vocabulary: cli.VocabularyPath = None,
-    database_url: cli.DatabaseUrl = None,
-    cdm_schema: cli.CdmSchema = None,
-    mode: cli.ModeOption = None,
-    json: cli.Json = None,
-    allow: cli.Allow = None,
-    allow_older: cli.AllowOlder = False,
-    unknown_columns: cli.UnknownColumns = None,
+    source: options.Source,
+    vocabulary: options.VocabularyPath = None,
+    database_url: options.DatabaseUrl = None,
+    cdm_schema: options.CdmSchema = None,
+    mode: options.ModeOption = None,
+    json: options.Json = None,
+    allow: options.Allow = None,
+    allow_older: options.AllowOlder = False,
+    unknown_columns: options.UnknownColumns = None,
     renumber: Annotated[bool, typer.Option("--renumber", help="Forget all ids and start afresh.")] = False,
 ) -> None:
     """Rebuild the CDM beside from a whole snapshot as a Prefect flow and exchange it; known rows keep their ids.

@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 from rich.console import Console
 
 from flows.tasks import PrefectConductor, harmless, tell
-from omop_inc.cli import show
+from omop_inc.cli.terminal import show
 from omop_inc.errors import EXIT_FAILED, OmopIncError, SettingsError
 from omop_inc.runs.snapshots import Kind, Request, apply_snapshot
 from omop_inc.settings import load_settings

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from rich.console import Console
 
 from flows.running import WATCHER
-from omop_inc.cli import progress
+from omop_inc.cli.terminal import progress
 from omop_inc.errors import EXIT_FAILED, EXIT_OK, OmopIncError
 from omop_inc.settings import load_settings
 

@@ -13,8 +13,8 @@ from prefect.states import Completed
 
 from flows import running, terminal
 from flows.tasks import PrefectConductor
-from omop_inc import cli
 from omop_inc.cdm.vocabulary import VocabularyInfo, load_vocabulary
+from omop_inc.cli import options
 from omop_inc.settings import Settings, load_settings
 from omop_inc.store.db import open_database, translated
 
@@ -54,7 +54,7 @@ def _load(path: Path, settings: Settings) -> VocabularyInfo:
 
 def main(
     path: Annotated[Path, typer.Argument(help="Athena folder or zip.", show_default=False)],
-    database_url: cli.DatabaseUrl = None,
+    database_url: options.DatabaseUrl = None,
 ) -> None:
     """Load an Athena vocabulary as a Prefect flow, or find that it is the one in use.
 

@@ -7,7 +7,7 @@ import sys
 
 from rich.console import Console
 
-from omop_inc.cli import progress, show
+from omop_inc.cli.terminal import progress, show
 from omop_inc.errors import OmopIncError
 from omop_inc.resources import examples_dir
 from omop_inc.runs.snapshots import Kind, Request, apply_snapshot
