@@ -18,7 +18,7 @@ from omop_inc.cdm.vocabulary import hold_vocabulary, load_vocabulary
 from omop_inc.errors import RunBusyError
 from omop_inc.runs.conductor import After, Conductor
 from omop_inc.settings import Settings
-from omop_inc.store import ledger, state
+from omop_inc.store import history, ledger, state
 from omop_inc.store.db import Connection, Database, execute, translated
 from omop_inc.store.schemas import Schemas
 from omop_inc.telling.summary import Summary
@@ -91,6 +91,7 @@ def prepare_store(run: Run) -> None:
         if not state.exists(run.raw, run.schemas):
             state.create(run.raw, run.schemas)
             ledger.create(run.session, run.schemas)
+        history.create(run.raw, run.schemas)
     with run.session.begin():
         run.last = ledger.read_last_run(run.session, run.schemas)
     if run.builds_beside:

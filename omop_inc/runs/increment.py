@@ -3,13 +3,14 @@
 Belongs here: the order of an increment's steps. Does not: detecting (detect.py), the full load (full.py).
 """
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
-from omop_inc.cdm import lookups
+from omop_inc.cdm import lookups, outcomes
 from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.code_map import CodeMapReport
 from omop_inc.cdm.delta import Delta
@@ -26,7 +27,7 @@ from omop_inc.runs.scaffold import ready_scaffold
 from omop_inc.source.deltas import select_new
 from omop_inc.source.hashing import sum128
 from omop_inc.source.tables import SOURCE_TABLES
-from omop_inc.store import apply, fates, intake, pairing
+from omop_inc.store import apply, fates, history, intake, pairing
 from omop_inc.store.db import Connection, execute
 from omop_inc.store.schemas import Schemas, name
 from omop_inc.store.staging import hash_hex
@@ -164,8 +165,10 @@ def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome) ->
     with run.recorder.step("publish") as counts, publishing(run, outcome) as generation:
         connection, schemas = run.raw, run.schemas
         before = accounting.count_held(connection, schemas)
+        explained = _count_before(run, delta)
         for table in SOURCE_TABLES:
             if table in delta.settled:
+                history.note_delta(connection, schemas, SOURCE_TABLES[table], generation)
                 counts.rows_written += apply.apply_delta(connection, schemas, SOURCE_TABLES[table])
         apply.apply_bad_records(connection, schemas, run.run_id, replace=False)
         totals = _last_totals(run)
@@ -177,6 +180,7 @@ def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome) ->
         apply.apply_content_ids(connection, schemas)
         lookups.keep_codes(connection, schemas)
         loaded, held = _account(run, seen, delta, before)
+        _account_outcomes(run, delta, explained, loaded)
         for table in sorted(delta.settled):  # staging holds the new dimensions by now
             found = accounting.count_unknown_references(connection, schemas.run, schemas.staging, table, "_in")
             run.summary.unknown_references.update(found)
@@ -208,6 +212,27 @@ def _account(run: Run, seen: dict[str, Seen], delta: Delta, before: dict[str, ac
         run.summary.source_tables[table] = counts
     accounting.check_accounts(run)
     return loaded, after
+
+
+def _count_before(run: Run, delta: Delta) -> dict[str, Counter[str]] | None:
+    """What the rows that the run touches were; None where all must be counted anew: other codes, or counts of an older store."""
+    assert run.last is not None
+    if delta.whole or not run.last.summary.get("outcomes"):
+        return None
+    with run.recorder.step("account"):
+        return outcomes.count_touched(run.raw, delta, is_after=False)
+
+
+def _account_outcomes(run: Run, delta: Delta, before: dict[str, Counter[str]] | None, loaded: dict[str, int]) -> None:
+    """Count what became of the loaded rows, and stop if one is lost; image and CDM are as they will be."""
+    assert run.last is not None
+    if before is None:
+        run.summary.outcomes = outcomes.count_committed(run.raw, run.schemas)
+    else:
+        with run.recorder.step("account"):
+            after = outcomes.count_touched(run.raw, delta, is_after=True)
+        run.summary.outcomes = outcomes.move(run.last.summary["outcomes"], before, after)
+    accounting.check_outcomes(run.summary.outcomes, loaded)
 
 
 def _write_state(run: Run, seen: dict[str, Seen], loaded: dict[str, int], held: dict[str, accounting.Held], generation: int) -> None:
