@@ -161,10 +161,10 @@ def prepare_full_views(connection: Connection, schemas: Schemas) -> None:
     """
     others = [views()[n] for n in view_order() if views()[n] not in code_views() and n != ROUTED_VIEW]
     create_views(connection, schemas.delta, others, full_path(schemas))
-    whole, routed = views()[ROUTED_VIEW], name(schemas.delta, ROUTED_VIEW)
-    create_views(connection, schemas.run, [whole], full_path(schemas))
+    create_views(connection, schemas.delta, [views()[ROUTED_VIEW]], full_path(schemas))
+    routed = name(schemas.run, ROUTED_VIEW)  # found before the view
     statement = sql.SQL("CREATE TABLE {} (LIKE {}) PARTITION BY LIST (target_table)")
-    execute(connection, statement.format(routed, name(schemas.run, ROUTED_VIEW)))
+    execute(connection, statement.format(routed, name(schemas.delta, ROUTED_VIEW)))
     for target in routed_targets():
         part = sql.SQL("CREATE UNLOGGED TABLE {} PARTITION OF {} FOR VALUES IN ({})")
         execute(connection, part.format(name(schemas.run, f"routed_{target}"), routed, sql.Literal(target)))
@@ -189,7 +189,7 @@ def route_full(database: Database, schemas: Schemas, source_table: str) -> int:
     # The condition on a constant column leaves one branch of the view to the planner.
     statement = sql.SQL("INSERT INTO {} SELECT * FROM {} WHERE source_table = {}")
     with database.connection() as connection:
-        routed, whole = name(schemas.delta, ROUTED_VIEW), name(schemas.run, ROUTED_VIEW)
+        routed, whole = name(schemas.run, ROUTED_VIEW), name(schemas.delta, ROUTED_VIEW)
         return execute(connection, statement.format(routed, whole, sql.Literal(source_table))).rowcount
 
 
