@@ -10,12 +10,12 @@ others. Dimensions and transforms without a person see everything.
 from psycopg import sql
 
 from omop_inc.cdm.delta import Delta, has_person, scope_name
+from omop_inc.cdm.local_time import local_columns
 from omop_inc.cdm.spec import cdm_tables
 from omop_inc.cdm.transforms import SqlFile, all_reads, transforms, views_of
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store.db import Connection, execute
 from omop_inc.store.schemas import name
-from omop_inc.store.staging import all_columns
 
 
 def build_world(connection: Connection, delta: Delta, transform: str) -> list[str]:
@@ -39,9 +39,9 @@ def build_world(connection: Connection, delta: Delta, transform: str) -> list[st
 
 
 def _source_world(delta: Delta, table: SourceTable, scope: sql.Identifier | None) -> sql.Composed:
-    """All rows of a source table as they will be after the run, of the persons in scope."""
+    """All rows of a source table as they will be after the run, of the persons in scope, in the CDM's time zone."""
     schemas = delta.schemas
-    listed = sql.SQL(", ").join(sql.Identifier("image", c) for c in all_columns(table))
+    listed = local_columns(table, "image", delta.time_zone)
     narrowed: sql.Composable = sql.SQL("")
     if scope is not None and table.patient is not None:
         narrowed = sql.SQL(" INNER JOIN {} AS scope ON scope.patient = image.{}").format(scope, sql.Identifier(table.patient))

@@ -31,9 +31,10 @@ CREATE UNLOGGED TABLE fixed_concept (
     concept_id integer NOT NULL
 );
 
--- the shipped list of other spellings, in its order
+-- other spellings of units, each list in its order; without a code: no unit
 CREATE UNLOGGED TABLE unit_alias (
     place integer NOT NULL,
     unit_source_value text NOT NULL,
-    ucum_code text NOT NULL
+    ucum_code text,
+    is_own boolean NOT NULL -- of the user's list, which stands before UCUM
 );
