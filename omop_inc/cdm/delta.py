@@ -15,7 +15,6 @@ class Delta:
 
     schemas: Schemas
     settled: set[str]  # source tables with _in and _out tables
-    time_zone: str = "UTC"  # of the CDM's dates and times
     whole: frozenset[str] = frozenset()  # transforms that look at every person: their SQL or the vocabulary changed
     forced: frozenset[str] = frozenset()  # transforms that run although no row changed: a run parameter did
     ran: set[str] = field(default_factory=set)  # transforms that have a result
