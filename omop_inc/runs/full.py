@@ -10,7 +10,7 @@ import numpy as np
 from psycopg import sql
 
 from omop_inc.cdm import lookups, outcomes
-from omop_inc.cdm.cache import MapCache
+from omop_inc.cdm.cut_texts import count_cut_texts
 from omop_inc.cdm.publish import Written, compare_with_committed, exchange
 from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, route_full, routed_sources, run_full
 from omop_inc.cdm.transforms import transforms, waits
@@ -201,17 +201,18 @@ def _index(run: Run, table: str) -> None:
         apply.index_image(connection, run.schemas, SOURCE_TABLES[table])
         image = run.schemas.next_staging
         run.summary.unknown_references.update(accounting.count_unknown_references(connection, image, image, table))
+        run.summary.cut_texts.update(count_cut_texts(connection, image, table))
 
 
 def _prepare(run: Run, outcome: Outcome) -> None:
     schemas = run.schemas
     with run.recorder.step("codes") as counts, run.database.connection() as connection:
-        parameters = lookups.read_parameters(connection, schemas, outcome.snapshot_date)
+        parameters = lookups.read_parameters(connection, schemas, outcome.snapshot_date, run.settings.time_zone)
         lookups.create_lookups(connection, schemas, renumber=run.settings.renumber)
         lookups.write_parameters(connection, schemas, parameters)
-        prepare_full(connection, schemas)
+        prepare_full(connection, schemas, run.settings.time_zone)
         lookups.gather_codes(connection, schemas, schemas.next_staging, with_known=False)
-        report = lookups.resolve_codes(connection, schemas, MapCache(run.settings.cache_dir))
+        report = lookups.resolve_codes(connection, schemas, run.settings)
         counts.rows_in = report.codes
         prepare_full_views(connection, schemas)
     tell_codes(run, report)
