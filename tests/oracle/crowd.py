@@ -32,6 +32,7 @@ def crowd(numbers: Sequence[int]) -> World:
         row("payers", Id=uid("payers", 2), NAME="NO_INSURANCE", OWNERSHIP="NO_INSURANCE"),
         row("payers", Id=uid("payers", 1), NAME="Humana", OWNERSHIP="PRIVATE"),
     ]
+    dimensions[1]["providers"][0]["SPECIALITY"] = "Cardiology"
     return joined(*dimensions, *(person(place, number) for place, number in enumerate(numbers)))
 
 
@@ -73,7 +74,7 @@ def encounters(draw: Random, patient: str, place: int) -> list[Row]:
                 "encounters", Id=uid("encounters", 100 * place + number), PATIENT=patient, START=when(moment), STOP=stop,
                 ENCOUNTERCLASS=draw.choice(CLASSES), CODE=CERTIFICATE if certifies else "185345009",
                 REASONCODE=draw.choice((*CONDITIONS, "", "")), ORGANIZATION=draw.choice((uid("organizations", 0), "", uid("unknown", 0))),
-                PROVIDER=draw.choice((uid("providers", 0), uid("organizations", 1), "")), BASE_ENCOUNTER_COST=draw.choice(CENTS),
+                PROVIDER=draw.choice((uid("providers", 0), uid("providers", 1), uid("organizations", 1), "")), BASE_ENCOUNTER_COST=draw.choice(CENTS),
             )
         )  # fmt: skip
     return found
@@ -116,7 +117,11 @@ def add_events(draw: Random, world: World, patient: str, ids: list[str]) -> None
         world["allergies"].append(
             row("allergies", SYSTEM=draw.choice(("", "Unknown", "SNOMED-CT", "RxNorm")), **values, **reaction, **other, **place)
         )
-    for table, codes in (("immunizations", ("140", "08", "zz")), ("devices", ("228869008", "90000-none")), ("supplies", ("337414009", "900000001"))):
+    for table, codes in (
+        ("immunizations", ("140", "08", "zz")),
+        ("devices", ("228869008", "90000-none")),
+        ("supplies", ("337414009", "900000001", "119297000")),
+    ):
         if draw.random() < 0.5:
             world[table].append(row(table, CODE=draw.choice(codes), **place))
     if world["devices"]:

@@ -6,6 +6,7 @@ Source: docs/decisions/0015 and 0016.
 
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.oracle.source import COLUMNS, Snapshot, SourceRow, ordered, read_snapshot
 
@@ -38,7 +39,7 @@ class World:
         return found
 
 
-def read_world(folder) -> World:  # type: ignore[no-untyped-def]
+def read_world(folder: Path) -> World:
     """Read a folder and keep the records that count."""
     return settle(read_snapshot(folder))
 

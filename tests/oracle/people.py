@@ -28,8 +28,11 @@ STATES = {
     "south carolina": "SC", "south dakota": "SD", "tennessee": "TN", "texas": "TX", "utah": "UT", "vermont": "VT", "virginia": "VA",
     "washington": "WA", "west virginia": "WV", "wisconsin": "WI", "wyoming": "WY",
 }  # fmt: skip
-# Medicare's specialty codes of the specialties that Synthea names.
-SPECIALTIES = {"general practice": 38004446}
+# Medicare's specialty codes of some specialties that Synthea names.
+SPECIALTIES = {
+    "general practice": "1", "cardiology": "6", "internal medicine": "11", "diagnostic radiology": "30", "nurse practitioner": "50",
+    "audiologist": "64", "physical therapy": "65", "physician assistant": "97",
+}  # fmt: skip
 
 
 def place_of(row: SourceRow, vocabulary: Vocabulary) -> Record | None:
@@ -96,7 +99,7 @@ def providers(world: World, vocabulary: Vocabulary) -> list[Record]:
         {
             "provider_id": label(row),
             "provider_name": cut(row["name"], 255),
-            "specialty_concept_id": vocabulary.fixed(SPECIALTIES.get((row["speciality"] or "").lower(), 0)),
+            "specialty_concept_id": _specialty(row["speciality"], vocabulary),
             "care_site_id": label(known[row["organization"]]) if row["organization"] in known else None,
             "gender_concept_id": vocabulary.fixed(GENDERS.get((row["gender"] or "").lower(), 0)),
             "provider_source_value": row["id"],
@@ -107,6 +110,13 @@ def providers(world: World, vocabulary: Vocabulary) -> list[Record]:
         }
         for row in world.rows["providers"]
     ]
+
+
+def _specialty(name: str | None, vocabulary: Vocabulary) -> int:
+    """The standard concept of the domain Provider of a specialty, the smallest of several."""
+    code = SPECIALTIES.get((name or "").lower())
+    targets = vocabulary.targets("Medicare Specialty", code) if code else []
+    return next((one.concept.concept_id for one in targets if one.concept.domain == "Provider"), 0)
 
 
 def persons(world: World, vocabulary: Vocabulary) -> list[Record]:

@@ -29,6 +29,12 @@ MOST_NUMBERS = 10**6
 
 # People whom the SQL and the oracle saw otherwise once: number and what it was about.
 CHOSEN_NUMBERS: dict[str, list[int]] = {"the first sixty": list(range(60))}
+# Changes of four people that put rows aside and bring them back.
+CHOSEN_CHANGES: dict[str, list[list[Change]]] = {
+    "an encounter leaves and comes back": [[Change("delete", "encounters", 1)], [Change("restore")]],
+    "a patient is there twice": [[Change("repeat_id", column=3, value=2)], [Change("delete", "patients", 0)]],
+    "a claim cannot be read": [[Change("bad", "claims", 0, 1), Change("bad", "procedures", 1, 0)], [Change("back")]],
+}
 
 NUMBERS = st.lists(st.integers(0, MOST_NUMBERS), min_size=1, max_size=PEOPLE)
 CHANGES = st.builds(
@@ -69,14 +75,20 @@ class Laboratory:
 
 
 @pytest.fixture
-def laboratory(create_database: CreateDatabase, vocabulary_template: str, tmp_path: Path, vocabulary: Vocabulary) -> Laboratory:
-    return Laboratory(create_database, vocabulary_template, tmp_path, vocabulary)
+def laboratory(create_database: CreateDatabase, rich_template: str, tmp_path: Path, rich_vocabulary: Vocabulary) -> Laboratory:
+    return Laboratory(create_database, rich_template, tmp_path, rich_vocabulary)
 
 
 @pytest.mark.parametrize("name", CHOSEN_NUMBERS)
 def test_chosen_people_are_as_the_oracle_says(laboratory: Laboratory, name: str) -> None:
     numbers = CHOSEN_NUMBERS[name]
     laboratory.play([crowd(numbers), crowd([*numbers[1:], numbers[0]])])
+
+
+@pytest.mark.parametrize("name", CHOSEN_CHANGES)
+def test_chosen_changes_are_as_the_oracle_says(laboratory: Laboratory, name: str) -> None:
+    history = History(crowd(range(4)))
+    laboratory.play([history.step(changes) for changes in [[], *CHOSEN_CHANGES[name]]])
 
 
 @HOW
