@@ -88,8 +88,7 @@ def payer_periods(world: World, vocabulary: Vocabulary) -> list[PayerPeriod]:
     days, found = event_days(world), []
     groups = defaultdict(list)
     for row in world.rows["payer_transitions"]:
-        payer = row["payer"] if row["payer"] in world.by_id["payers"] else None
-        groups[row.patient, payer, row["plan_ownership"]].append(row)
+        groups[row.patient, row["payer"], row["plan_ownership"]].append(row)
     for (patient, payer, ownership), rows in groups.items():
         last = days.get(patient, (None, None))[1]
         spans = [(day(row["start_date"]), _end_of(row, world, last), row) for row in rows]
