@@ -14,12 +14,16 @@ from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.publish import Written, compare_with_committed, exchange
 from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, run_full
 from omop_inc.cdm.transforms import transforms, waves
+from omop_inc.crew import Crew
 from omop_inc.runs import accounting, guards
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen, digest_snapshot
 from omop_inc.runs.increment import tell_codes
 from omop_inc.runs.publishing import Outcome, publishing
-from omop_inc.source.hashing import digest_file, sum128
+from omop_inc.source.hashing import digest_file
+from omop_inc.source.parts import split_file
+from omop_inc.source.records import check_count
+from omop_inc.source.snapshot import Part, SourceFile
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store import apply, fates, intake, pairing
 from omop_inc.store.db import Connection, execute
@@ -68,7 +72,8 @@ def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: 
             execute(connection, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         intake.create_bad_table(connection, schemas)
         ids = read_row_ids(connection, schemas)
-    loaded = run.each("load", _largest_first(seen), lambda table: load(run, seen[table], ids))
+    with Crew(run.settings.workers) as crew:
+        loaded = run.each("load", _largest_first(seen), lambda table: load(run, seen[table], ids, crew))
     with run.database.connection() as connection:
         write_row_ids(connection, schemas, ids)
     seen = {table: loaded[table].seen for table in seen}
@@ -97,7 +102,7 @@ def _largest_first(seen: dict[str, Seen]) -> list[str]:
     return sorted(sizes, key=lambda t: -sizes[t])
 
 
-def load(run: Run, seen: Seen, ids: RowIds) -> Loaded:
+def load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
     """Load one source table into the image beside."""
     table, schemas = SOURCE_TABLES[seen.table], run.schemas
     with run.recorder.step("load", seen.table) as counts:
@@ -109,14 +114,35 @@ def load(run: Run, seen: Seen, ids: RowIds) -> Loaded:
             return _copy_image(run, seen)
         if seen.file is None or seen.file.is_empty:
             return Loaded(intake=intake.Intake(), seen=seen)
-        digest = digest_file(seen.file).digest
-        taken = intake.load_file(run.database, schemas, seen.file, ids, known, run.settings.chunk_rows)
+        digest = digest_file(seen.file)
+        taken = _load_parts(run, seen.file, split_file(seen.file, has_quotes=digest.has_quotes), known or ids, crew)
         counts.rows_in, counts.rows_new = taken.rows, taken.good
         matched = taken.good - taken.unnumbered if known is not None else 0
         if known is not None:
+            intake.mark_incoming(run.database, schemas, table)
             counts.rows_changed = _pair(run, table.name, known)
-        found = replace(seen, digest=digest, rows=taken.rows, hash_sum=sum128(taken.all_hashes()))
+        found = replace(seen, digest=digest.digest, rows=taken.rows, hash_sum=taken.hash_sum)
         return Loaded(intake=taken, seen=found, matched=matched, changed=counts.rows_changed)
+
+
+def _load_parts(run: Run, file: SourceFile, parts: list[Part | None], ids: KnownIds | RowIds, crew: Crew) -> intake.Intake:
+    """Load the parts of a file: of a small one right here, of a large one as many at a time as the crew has members."""
+    tasks = [
+        intake.LoadPart(
+            url=run.database.url,
+            schemas=run.schemas,
+            file=file,
+            part=part,
+            chunk_rows=run.settings.chunk_rows,
+            has_known=isinstance(ids, KnownIds),
+        )
+        for part in parts
+    ]
+    if len(tasks) == 1:
+        return intake.load_part(ids.take, tasks[0])
+    taken = intake.merge(crew.each(intake.load_part, [(task,) for task in tasks], ids.take))
+    check_count(file, taken.rows)
+    return taken
 
 
 def _known(connection: Connection, run: Run, table: str) -> KnownIds | None:
@@ -263,4 +289,4 @@ def _write_state(run: Run, built: Built, staged: dict[str, int], generation: int
         )
         write_table_state(run.raw, run.schemas, table, state)
         if run.settings.mode == "snapshot" or run.last is None:  # else the image is as it was, and so are its hashes
-            write_base(run.raw, run.schemas, table, generation, np.sort(built.loaded[table].intake.all_hashes()[:, 0]))
+            write_base(run.raw, run.schemas, table, generation, built.loaded[table].intake.sorted_hashes())
