@@ -152,8 +152,9 @@ def read_chunks(
             count += len(kept)
             size_bytes += batch.size_bytes * len(kept) // size
         if count >= chunk_rows or size_bytes >= CHUNK_BYTES:
-            yield _chunk(pending, np.concatenate(indexes), names, layout)
+            ready = [_chunk(pending, np.concatenate(indexes), names, layout)]
             pending, indexes, count, size_bytes = [], [], 0, 0
+            yield ready.pop()  # nothing here holds it while the next is put together
     if pending:
         yield _chunk(pending, np.concatenate(indexes), names, layout)
     if want is None and part is None:  # else the number is known, and the last blocks may have been left out
