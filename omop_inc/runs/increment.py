@@ -40,8 +40,8 @@ OF_PARAMETERS = frozenset({"cdm_source", "metadata"})
 
 def increment(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     """Bring the CDM from the last snapshot to this one."""
-    with run.recorder.step("scaffold"):
-        ready_scaffold(run)
+    run.ahead.begin(lambda: ready_scaffold(run))  # a change of vocabulary alone: no file made detection begin it
+    run.ahead.wait()
     changed = [table for table, one in seen.items() if one.is_changed]
     run.each("stage", changed, lambda table: stage(run, seen[table]))
     settled = settle(run, changed)
