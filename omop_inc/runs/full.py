@@ -27,7 +27,6 @@ from omop_inc.store.row_ids import KnownIds, RowIds, read_known_ids, read_row_id
 from omop_inc.store.schemas import name
 from omop_inc.store.staging import all_columns, create_staged
 from omop_inc.store.state import TableState, write_base, write_table_state
-from omop_inc.telling.summary import SourceCounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +35,6 @@ class Loaded:
 
     intake: intake.Intake
     seen: Seen  # with what reading the file told
-    matched: int = 0  # rows that the old image holds too
-    changed: int = 0  # rows that took the id of a row of the old image that is not there any more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +125,10 @@ def load(run: Run, seen: Seen, ids: RowIds) -> Loaded:
         digest = digest_file(seen.file).digest
         taken = intake.load_file(run.database, schemas, seen.file, ids, known, run.settings.chunk_rows)
         counts.rows_in, counts.rows_new = taken.rows, taken.good
-        matched = taken.good - taken.unnumbered if known is not None else 0
         if known is not None:
             counts.rows_changed = _pair(run, table.name, known)
         found = replace(seen, digest=digest, rows=taken.rows, hash_sum=sum128(taken.all_hashes()))
-        return Loaded(intake=taken, seen=found, matched=matched, changed=counts.rows_changed)
+        return Loaded(intake=taken, seen=found)
 
 
 def _known(connection: Connection, run: Run, table: str) -> KnownIds | None:
@@ -185,7 +181,7 @@ def _copy_image(run: Run, seen: Seen) -> Loaded:
         ).rowcount
     taken.rows = taken.good + taken.bad
     found = replace(seen, digest=seen.before.file_digest, rows=taken.rows, hash_sum=seen.before.hash_sum)
-    return Loaded(intake=taken, seen=found, matched=taken.good)
+    return Loaded(intake=taken, seen=found)
 
 
 def _settle(run: Run) -> None:
@@ -233,6 +229,8 @@ def _publish(run: Run, built: Built, outcome: Outcome) -> None:
         staged = {table: accounting.count_staged(connection, schemas.next_staging, table) for table in SOURCE_TABLES}
     with run.recorder.step("publish") as counts, publishing(run, outcome) as generation:
         connection = run.raw
+        before = accounting.count_held(connection, schemas)
+        moves = {table: _moves(run, one, staged[table]) for table, one in built.seen.items()}
         if run.last is not None:
             history.note_reload(connection, schemas, generation, renumber=run.settings.renumber)
         apply.exchange_image(connection, schemas, renumber=run.settings.renumber)
@@ -249,27 +247,20 @@ def _publish(run: Run, built: Built, outcome: Outcome) -> None:
         lookups.keep_codes(connection, schemas)
         held = accounting.count_held(connection, schemas)
         for table, one in built.seen.items():
-            _account(run, one, built.loaded[table], staged[table], held.get(table, accounting.Held()))
+            copies_before = before.get(table, accounting.Held()).copies
+            counted = accounting.account(one, moves[table], held.get(table, accounting.Held()), copies_before)
+            run.summary.source_tables[table] = counted
         accounting.check_accounts(run)
         accounting.check_outcomes(run.summary.outcomes, staged)
         _write_state(run, built, staged, generation)
         counts.rows_written = sum(entry["total"] for entry in run.summary.cdm_tables.values())
 
 
-def _account(run: Run, seen: Seen, loaded: Loaded, staged: int, held: accounting.Held) -> None:
-    """The fates of a table's rows: unchanged means that the old image held the row too."""
-    total = staged + held.copies
-    unchanged = min(total, loaded.matched)
-    changed = min(total - unchanged, loaded.changed)
-    run.summary.source_tables[seen.table] = SourceCounts(
-        read=loaded.intake.rows,
-        unchanged=unchanged,
-        changed=changed,
-        new=total - unchanged - changed,
-        removed=max(0, seen.before.loaded - unchanged - changed),
-        quarantined=held.quarantined,
-        pending=held.pending,
-    )
+def _moves(run: Run, seen: Seen, staged: int) -> accounting.Moves:
+    """How the image of a table moves; without known ids every row is new."""
+    if run.last is None or run.settings.renumber:
+        return accounting.Moves(entered=staged, left=seen.before.loaded)
+    return accounting.count_reload_moves(run.raw, run.schemas, seen.table, loaded_before=seen.before.loaded, staged=staged)
 
 
 def _write_state(run: Run, built: Built, staged: dict[str, int], generation: int) -> None:
