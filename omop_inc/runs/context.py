@@ -44,6 +44,11 @@ class Run:
     made_under: dict[str, str] = field(default_factory=dict)
 
     @property
+    def builds_beside(self) -> bool:
+        """Whether the run builds whole tables beside the committed ones instead of changing these."""
+        return self.kind != "incremental" or self.last is None
+
+    @property
     def raw(self) -> Connection:
         """The session's own psycopg connection."""
         connection: Any = self.session.connection.driver_connection
@@ -81,15 +86,16 @@ def locked_session(database: Database, schemas: Schemas, wait_s: float) -> Itera
 
 
 def prepare_store(run: Run) -> None:
-    """Make sure that the store is there and fits, and drop what a killed run left."""
+    """Make sure that the store is there and fits; what a killed run left is dropped, or emptied by the increment itself."""
     with run.session.begin():
         if not state.exists(run.raw, run.schemas):
             state.create(run.raw, run.schemas)
             ledger.create(run.session, run.schemas)
         history.create(run.raw, run.schemas)
-    drop_run_schemas(run)
     with run.session.begin():
         run.last = ledger.read_last_run(run.session, run.schemas)
+    if run.builds_beside:
+        drop_run_schemas(run)
 
 
 def load_vocabulary_if_named(run: Run, path: Path | None) -> None:

@@ -203,7 +203,8 @@ def _prepare(run: Run, outcome: Outcome) -> None:
     schemas = run.schemas
     with run.recorder.step("codes") as counts, run.database.connection() as connection:
         parameters = lookups.read_parameters(connection, schemas, outcome.snapshot_date)
-        lookups.create_lookups(connection, schemas, parameters, renumber=run.settings.renumber)
+        lookups.create_lookups(connection, schemas, renumber=run.settings.renumber)
+        lookups.write_parameters(connection, schemas, parameters)
         prepare_full(connection, schemas)
         lookups.gather_codes(connection, schemas, schemas.next_staging, with_known=False)
         report = lookups.resolve_codes(connection, schemas, MapCache(run.settings.cache_dir))

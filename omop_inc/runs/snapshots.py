@@ -20,6 +20,7 @@ from omop_inc.runs.detect import Seen, detect, digest_snapshot
 from omop_inc.runs.full import full_load
 from omop_inc.runs.increment import increment
 from omop_inc.runs.publishing import Outcome, ledger_row
+from omop_inc.runs.scaffold import ready_scaffold
 from omop_inc.runs.verifying import describe, verify
 from omop_inc.settings import Settings
 from omop_inc.source.snapshot import Snapshot, open_snapshot
@@ -121,7 +122,16 @@ def _recorded(run: Run, outcome: Outcome, work: Callable[[], None]) -> None:
             ledger.write_timings(run.session, run.schemas, run.run_id, run.recorder.timings)
             ledger.prune(run.session, run.schemas, run.settings.keep_runs)
         if run.summary.status in ("applied", "refused") or run.kind == "verify":
-            drop_run_schemas(run)
+            _clear(run)
+
+
+def _clear(run: Run) -> None:
+    """Leave the run's own tables empty, ready for the next increment."""
+    if run.builds_beside:
+        drop_run_schemas(run)
+    if run.kind != "verify":
+        with run.recorder.step("scaffold"):
+            ready_scaffold(run)
 
 
 def _carry_out(run: Run, request: Request, snapshot: Snapshot, outcome: Outcome) -> None:
