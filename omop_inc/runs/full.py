@@ -137,6 +137,8 @@ def _publish(run: Run, built: Built, outcome: Outcome) -> None:
         staged = {table: accounting.count_staged(connection, schemas.next_staging, table) for table in SOURCE_TABLES}
     with run.recorder.step("publish") as counts, publishing(run, outcome) as generation:
         connection = run.raw
+        before = accounting.count_held(connection, schemas)
+        moves = {table: _moves(run, one, staged[table]) for table, one in built.seen.items()}
         if run.last is not None:
             history.note_reload(connection, schemas, generation, renumber=run.settings.renumber)
         apply.exchange_image(connection, schemas, renumber=run.settings.renumber)
@@ -153,27 +155,20 @@ def _publish(run: Run, built: Built, outcome: Outcome) -> None:
         lookups.keep_codes(connection, schemas)
         held = accounting.count_held(connection, schemas)
         for table, one in built.seen.items():
-            _account(run, one, built.loaded[table], staged[table], held.get(table, accounting.Held()))
+            copies_before = before.get(table, accounting.Held()).copies
+            counted = accounting.account(one, moves[table], held.get(table, accounting.Held()), copies_before)
+            run.summary.source_tables[table] = counted
         accounting.check_accounts(run)
         accounting.check_outcomes(run.summary.outcomes, staged)
         _write_state(run, built, staged, generation)
         counts.rows_written = sum(entry["total"] for entry in run.summary.cdm_tables.values())
 
 
-def _account(run: Run, seen: Seen, loaded: Loaded, staged: int, held: accounting.Held) -> None:
-    """The fates of a table's rows: unchanged means that the old image held the row too."""
-    total = staged + held.copies
-    unchanged = min(total, loaded.matched)
-    changed = min(total - unchanged, loaded.changed)
-    run.summary.source_tables[seen.table] = SourceCounts(
-        read=loaded.intake.rows,
-        unchanged=unchanged,
-        changed=changed,
-        new=total - unchanged - changed,
-        removed=max(0, seen.before.loaded - unchanged - changed),
-        quarantined=held.quarantined,
-        pending=held.pending,
-    )
+def _moves(run: Run, seen: Seen, staged: int) -> accounting.Moves:
+    """How the image of a table moves; without known ids every row is new."""
+    if run.last is None or run.settings.renumber:
+        return accounting.Moves(entered=staged, left=seen.before.loaded)
+    return accounting.count_reload_moves(run.raw, run.schemas, seen.table, loaded_before=seen.before.loaded, staged=staged)
 
 
 def _write_state(run: Run, built: Built, staged: dict[str, int], generation: int) -> None:

@@ -31,8 +31,6 @@ class Loaded:
 
     intake: intake.Intake
     seen: Seen  # with what reading the file told
-    matched: int = 0  # rows that the old image holds too
-    changed: int = 0  # rows that took the id of a row of the old image that is not there any more
 
 
 def largest_first(seen: dict[str, Seen]) -> list[str]:
@@ -66,12 +64,11 @@ def _load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
         with run.database.connection() as connection:
             write_next_base(connection, schemas, table.name, taken.sorted_hashes())
         taken.hashes.clear()
-        matched = taken.good - taken.unnumbered if known is not None else 0
         if known is not None:
             intake.mark_incoming(run.database, schemas, table)
             counts.rows_changed = _pair(run, table.name, known)
         found = replace(seen, digest=digest.digest, rows=taken.rows, hash_sum=taken.hash_sum)
-        return Loaded(intake=taken, seen=found, matched=matched, changed=counts.rows_changed)
+        return Loaded(intake=taken, seen=found)
 
 
 def _load_parts(run: Run, file: SourceFile, parts: list[Part | None], ids: KnownIds | RowIds, crew: Crew) -> intake.Intake:
@@ -144,4 +141,4 @@ def _copy_image(run: Run, seen: Seen) -> Loaded:
         ).rowcount
     taken.rows = taken.good + taken.bad
     found = replace(seen, digest=seen.before.file_digest, rows=taken.rows, hash_sum=seen.before.hash_sum)
-    return Loaded(intake=taken, seen=found, matched=taken.good)
+    return Loaded(intake=taken, seen=found)
