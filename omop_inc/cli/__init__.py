@@ -1,4 +1,4 @@
-"""The command line: `omop-inc run | reload | verify | vocabulary | status | db`.
+"""The command line: `omop-inc run | reload | verify | vocabulary | status | db | sample`.
 
 Belongs here: putting the commands together, and how an error ends the program. Does not: any command.
 """
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from omop_inc import __version__
-from omop_inc.cli import db
+from omop_inc.cli import db, sample
 from omop_inc.cli.runs import reload, run, verify
 from omop_inc.cli.store import status, vocabulary
 from omop_inc.errors import EXIT_FAILED, OmopIncError
@@ -24,6 +24,7 @@ app = typer.Typer(
 for command in (run, reload, verify, vocabulary, status):
     app.command()(command)
 app.add_typer(db.app, name="db")
+app.add_typer(sample.app, name="sample")
 
 
 @app.callback(invoke_without_command=True)
