@@ -113,13 +113,7 @@ def open_database(settings: Settings) -> Database:
     Raises:
         SettingsError: If the URL does not lead to a PostgreSQL that we support.
     """
-    if settings.database_url is not None:
-        url = settings.database_url.get_secret_value()
-    else:
-        from omop_inc.store import embedded  # a user of an external server needs no launcher
-
-        url = embedded.start(settings).url
-    url = url.replace("postgresql+psycopg://", "postgresql://", 1)
+    url = find_url(settings)
     version = _check_server(url)
     options = dict(SESSION_OPTIONS, client_connection_check_interval=str(CLIENT_CHECK_MS))
     arguments = {"options": _as_options(options), **_keepalives()}
@@ -128,6 +122,17 @@ def open_database(settings: Settings) -> Database:
     pool: ConnectionPool[Connection] = ConnectionPool(url, kwargs=at_work, min_size=0, max_size=settings.workers + 1, timeout=30, open=True)
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url, **arguments), poolclass=sqlalchemy.pool.NullPool)
     return Database(url=url, pool=pool, engine=engine, server_version=version)
+
+
+def find_url(settings: Settings) -> str:
+    """The libpq URL of the settings' database; the embedded one is started if need be."""
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+    else:
+        from omop_inc.store import embedded  # a user of an external server needs no launcher
+
+        url = embedded.start(settings).url
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
 def _as_options(settings: dict[str, str]) -> str:

@@ -24,6 +24,7 @@ import psycopg
 from psycopg import sql
 
 from omop_inc.errors import DatabaseError, SettingsError
+from omop_inc.machine import read_machine
 from omop_inc.settings import Settings
 from omop_inc.store import postgres_conf
 from omop_inc.store.postgres_place import (
@@ -213,7 +214,7 @@ def _launch(programs: Programs, place: Place, user: ServerUser | None) -> int:
     if (lines := read_pid_file(place.data)) and live_pid(place.data):
         return int(lines[3])
     port = int(read_record(place.base).get("port") or 0)
-    machine = postgres_conf.read_machine()
+    machine = read_machine()
     command: list[str | Path] = [programs.bin_dir / "pg_ctl", "start", "-D", place.data, "-w", "-t", str(START_TIMEOUT_S)]
     for _ in range(START_ATTEMPTS):
         port = port if port and _is_free(port) else _free_port()
