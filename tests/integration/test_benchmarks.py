@@ -26,7 +26,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 def test_every_kind_of_scenario_gives_a_sample(bench: Bench) -> None:
-    taken = {one.name: one.take(bench) for one in [*all_scenarios._main(SIZE), all_scenarios._vocabulary_scenario()]}
+    chosen = [one for one in all_scenarios._main(SIZE) if not one.name.startswith(("day_1", "reload"))]  # as the others, but longer
+    taken = {one.name: one.take(bench) for one in [*chosen, all_scenarios._vocabulary_scenario()]}
     for name, sample in taken.items():
         assert sample.floor_s, name
         assert sample.wall_s >= sample.inside_s >= sample.database_s > 0, name

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import baseline, floors, report
+from benchmarks import baseline, floors, report, soak
 from benchmarks.place import Made, Place, code_stamp, machine_facts
 from benchmarks.plot import draw_bars
 from benchmarks.results import Median, Results
@@ -152,3 +152,17 @@ def test_names_of_databases_can_be_told_apart(tmp_path: Path) -> None:
 def test_the_codes_stamp_follows_the_code() -> None:
     assert code_stamp() == code_stamp()
     assert len(code_stamp()) == 12
+
+
+def _day(number: int, run_s: float, size: int) -> soak.Day:
+    counts = {**dict.fromkeys(soak.COUNTS, size), "ledger_rows": 7}
+    return soak.Day(day=number, run_s=run_s, rows=10, delta_rows=1, sizes=dict.fromkeys(soak.SIZES, size), counts=counts, steps={})
+
+
+def test_the_soak_tells_how_times_and_sizes_went() -> None:
+    days = [_day(number, 1.0 if number < 50 else 2.0, number * 1000) for number in range(101)]
+    told = soak.describe(days, _day(100, 1, 5000), _day(100, 1, 9000), 1000, machine_facts("15.1", {"shared_buffers": "4GB"}))
+    assert "takes 2.00 times that of the first 10" in told
+    assert told.count("\n| ") == soak.SHOWN
+    assert "| 100 | 2.00 |" in told
+    assert "database +4 kB" in told
