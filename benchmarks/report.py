@@ -91,6 +91,16 @@ def constant_note(medians: dict[str, Median]) -> str:
     return "\n".join(lines)
 
 
+def prefect_note(medians: dict[str, Median]) -> str:
+    """What Prefect adds to a run."""
+    return "\n".join(
+        f"- Through Prefect ({name}): {one.extra['start_s']:.1f} s for its start and end, {one.extra['tasks']:.0f} tasks,"
+        f" {one.extra['ms_per_task']:.1f} ms a task."
+        for name, one in medians.items()
+        if "ms_per_task" in one.extra
+    )
+
+
 def write_section(name: str, text: str) -> None:
     """Replace what stands between the markers of a section of the page."""
     page = PAGE.read_text(encoding="utf-8")
@@ -104,7 +114,7 @@ def write_page(
     medians: dict[str, Median], floors: dict[str, str | None], outdated: set[str], machine: dict[str, str], page_plot: Path = PLOT
 ) -> None:
     """Write the generated section of docs/benchmarks.md and its plot."""
-    parts = [f"Measured on {machine_line(machine)}", table(medians, floors, outdated), constant_note(medians)]
+    parts = [f"Measured on {machine_line(machine)}", table(medians, floors, outdated), constant_note(medians), prefect_note(medians)]
     parts += ["How long each step was under way, in seconds (tables of a step run side by side, steps may overlap):", phases(medians)]
     write_section("figures", "\n\n".join(part for part in parts if part))
     rows = [

@@ -5,7 +5,7 @@ Belongs here: storing, choosing those of the present code, medians and ratios. D
 
 import json
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ class Median:
     ratio: float | None  # of the run, without Python's start, to its floor: the median of each sample's own
     spread: float  # largest to smallest run
     phases: dict[str, float]
+    extra: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +78,18 @@ def _median(name: str, samples: list[dict[str, Any]]) -> Median:
     keys = [key for key, value in samples[0].items() if isinstance(value, int | float)]
     ratios = [sample["inside_s"] / sample["floor_s"] for sample in samples if sample.get("floor_s")]
     runs = [sample["inside_s"] for sample in samples]
-    phases = sorted({step for sample in samples for step in sample.get("phases", {})})
     return Median(
         name=name,
         count=len(samples),
         values={key: statistics.median(sample[key] for sample in samples if sample.get(key) is not None) for key in keys},
         ratio=statistics.median(ratios) if ratios else None,
         spread=max(runs) / min(runs) if min(runs) else 1.0,
-        phases={step: statistics.median(sample["phases"].get(step, 0.0) for sample in samples) for step in phases},
+        phases=_middle_of_each(samples, "phases"),
+        extra=_middle_of_each(samples, "extra"),
     )
+
+
+def _middle_of_each(samples: list[dict[str, Any]], group: str) -> dict[str, float]:
+    """Give the medians of a sample's group of named figures, in the order of the first sample that has each."""
+    names = dict.fromkeys(name for sample in samples for name in sample.get(group, {}))
+    return {name: statistics.median(sample.get(group, {}).get(name, 0.0) for sample in samples) for name in names}

@@ -46,6 +46,7 @@ class Sample:
     size_bytes: int  # of the snapshot
     floor_s: float | None = None
     phases: dict[str, float] = field(default_factory=dict)  # per step, from its first begin to its last end
+    extra: dict[str, float] = field(default_factory=dict)  # what one scenario alone measures
 
     def as_json(self) -> dict[str, Any]:
         """The sample as it is kept."""
@@ -53,8 +54,8 @@ class Sample:
 
 
 def environment(home: Path, url: str, **settings: str) -> dict[str, str]:
-    """The environment of a run: the caller's settings of the product do not count."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMOP_INC_", "PG"))}
+    """The environment of a run: the caller's settings of the product, the database and Prefect do not count."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMOP_INC_", "PG", "PREFECT_"))}
     return {**kept, "OMOP_INC_STATE_DIR": str(home), "OMOP_INC_DATABASE_URL": url, "PYTHONUNBUFFERED": "1", **settings}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.place import GB, Made, Place
+from benchmarks.prefect_home import count_tasks, prefect_settings
 from benchmarks.samples import BenchError, Sample, floor_seconds, measure
 from benchmarks.server import Server
 from omop_inc.cdm.vocabulary import load_vocabulary
@@ -125,6 +126,28 @@ def _vocabulary(bench: Bench) -> Sample:
         return measure_vocabulary(bench.server, RUN, bench.place.vocabulary, bench.place.home)
 
 
+def _prefect(bench: Bench, size: float) -> Sample:
+    """The 1 % day as a flow; its floor is the same day without Prefect."""
+    before, after = bench.place.scaled(size), bench.place.mutated(size, 1)
+    taken = []
+    for words in (("-m", "omop_inc", "run"), ("-m", "flows.incremental"), ("-m", "flows.incremental")):  # the first flow makes Prefect's home
+        bench.server.create(RUN, bench.loaded(before))
+        tasks = count_tasks(bench.place.home)
+        try:
+            bench.server.quieten()
+            taken.append(measure(bench.server, RUN, after, bench.place.home, words=words, settings=prefect_settings(bench.place.home)))
+        finally:
+            bench.server.drop(RUN)
+    plain, flow = taken[0], taken[-1]
+    made = count_tasks(bench.place.home) - tasks
+    extra = {
+        "start_s": (flow.wall_s - flow.inside_s) - (plain.wall_s - plain.inside_s),
+        "tasks": made,
+        "ms_per_task": (flow.inside_s - plain.inside_s) * 1000 / made,
+    }
+    return replace(flow, floor_s=plain.inside_s, extra=extra)
+
+
 def replace_floor(sample: Sample, seconds: float) -> Sample:
     """The sample with its floor."""
     return replace(sample, floor_s=seconds)
@@ -132,7 +155,15 @@ def replace_floor(sample: Sample, seconds: float) -> Sample:
 
 def scenarios(place: Place) -> dict[str, Scenario]:
     """All scenarios by name, in the order in which they are best taken."""
-    found = [*_main(0.1), *_main(1.0), _vocabulary_scenario(), *_constant(0.1, "constant"), *_series(place), *_constant(1.0, "extra")]
+    found = [
+        *_main(0.1),
+        *_main(1.0),
+        _vocabulary_scenario(),
+        _prefect_scenario(),
+        *_constant(0.1, "constant"),
+        *_series(place),
+        *_constant(1.0, "extra"),
+    ]
     return {one.name: one for one in found}
 
 
@@ -169,6 +200,11 @@ def _mutated(place: Place, *, size: float, percent: float, shuffle: bool = False
 
 def _vocabulary_scenario() -> Scenario:
     return Scenario(name="vocabulary", about="load of the vocabulary", take=_vocabulary, floor="copy")
+
+
+def _prefect_scenario() -> Scenario:
+    about = "the day of 1 % through Prefect with a server of its own"
+    return Scenario(name="prefect@0.1gb", about=about, take=partial(_prefect, size=0.1), floor="without Prefect")
 
 
 def _constant(unit: float, group: str) -> Iterator[Scenario]:
