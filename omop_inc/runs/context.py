@@ -16,7 +16,7 @@ from psycopg import sql
 
 from omop_inc.cdm.vocabulary import hold_vocabulary, load_vocabulary
 from omop_inc.errors import RunBusyError
-from omop_inc.runs.conductor import Conductor
+from omop_inc.runs.conductor import After, Conductor
 from omop_inc.settings import Settings
 from omop_inc.store import ledger, state
 from omop_inc.store.db import Connection, Database, execute, translated
@@ -49,9 +49,9 @@ class Run:
         connection: Any = self.session.connection.driver_connection
         return connection  # type: ignore[no-any-return]
 
-    def each(self, step: str, tables: list[str], work: Callable[[str], Any]) -> dict[str, Any]:
-        """Carry out a step for several tables."""
-        return self.conductor.each(step, tables, work)
+    def each(self, step: str, tables: list[str], work: Callable[[str], Any], after: After | None = None) -> dict[str, Any]:
+        """Carry out a step for several tables, each after those that it must wait for."""
+        return self.conductor.each(step, tables, work, after)
 
 
 def new_run_id() -> str:

@@ -12,8 +12,8 @@ from psycopg import sql
 from omop_inc.cdm import lookups
 from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.publish import Written, compare_with_committed, exchange
-from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, run_full
-from omop_inc.cdm.transforms import transforms, waves
+from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, route_full, routed_sources, run_full
+from omop_inc.cdm.transforms import transforms, waits
 from omop_inc.runs import accounting, guards
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen, digest_snapshot
@@ -80,8 +80,8 @@ def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: 
             guards.check_losses(run, seen, outcome.snapshot_digest, is_full=True, tables=list(SOURCE_TABLES))
     run.each("index", list(SOURCE_TABLES), lambda table: _index(run, table))
     _prepare(run, outcome)
-    for wave in waves():
-        run.each("transform", wave, lambda transform: _transform(run, transform, full_path(schemas)))
+    run.each("route", routed_sources(), lambda table: _route(run, table))
+    run.each("transform", list(waits()), lambda transform: _transform(run, transform, full_path(schemas)), waits())
     written = run.each("compare", list(transforms()), lambda transform: _compare(run, transform, is_first=is_first))
     return Built(seen=seen, loaded=loaded, written=written)
 
@@ -198,6 +198,11 @@ def _prepare(run: Run, outcome: Outcome) -> None:
         counts.rows_in = report.codes
         prepare_full_views(connection, schemas)
     tell_codes(run, report)
+
+
+def _route(run: Run, table: str) -> None:
+    with run.recorder.step("route", table) as counts:
+        counts.rows_written = route_full(run.database, run.schemas, table)
 
 
 def _transform(run: Run, transform: str, path: list[str]) -> None:

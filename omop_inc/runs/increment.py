@@ -14,9 +14,9 @@ from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.code_map import CodeMapReport
 from omop_inc.cdm.delta import Delta
 from omop_inc.cdm.publish import Written, apply_difference
-from omop_inc.cdm.results import Result, run_increment
+from omop_inc.cdm.results import run_increment
 from omop_inc.cdm.scope import build_delta_views, create_known_persons, gather_routed
-from omop_inc.cdm.transforms import transforms, waves
+from omop_inc.cdm.transforms import transforms, waits
 from omop_inc.errors import StateMismatchError
 from omop_inc.runs import accounting, guards
 from omop_inc.runs.context import Run
@@ -46,9 +46,7 @@ def increment(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
         with run.recorder.step("guard"):
             guards.check_losses(run, seen, outcome.snapshot_digest, is_full=False, tables=changed)
     delta = _prepare_transforms(run, settled, outcome)
-    for wave in waves():
-        results = run.each("transform", wave, lambda transform: _transform(run, delta, transform))
-        delta.ran |= {transform for transform, result in results.items() if result.persons}
+    run.each("transform", list(waits()), lambda transform: _transform(run, delta, transform), waits())
     _publish(run, seen, delta, outcome)
 
 
@@ -162,12 +160,13 @@ def tell_codes(run: Run, report: CodeMapReport) -> None:
         run.summary.warnings.append(f"The vocabulary lacks these fixed concepts, written as 0: {listed}.")
 
 
-def _transform(run: Run, delta: Delta, transform: str) -> Result:
+def _transform(run: Run, delta: Delta, transform: str) -> None:
     with run.recorder.step("transform", transform) as counts:
         result = run_increment(run.database, delta, transform)
         counts.rows_in, counts.rows_new, counts.rows_removed = result.persons, result.added, result.gone
         counts.rows_written = result.rows
-    return result
+    if result.persons:
+        delta.ran.add(transform)
 
 
 def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome) -> None:
