@@ -48,6 +48,25 @@ class Sample:
     phases: dict[str, float] = field(default_factory=dict)  # per step, from its first begin to its last end
     extra: dict[str, float] = field(default_factory=dict)  # what one scenario alone measures
 
+    @classmethod
+    def of_seconds(cls, seconds: float, size_bytes: int) -> "Sample":
+        """A sample of something that is no run: its time is all there is."""
+        return cls(
+            wall_s=seconds,
+            inside_s=seconds,
+            database_s=seconds,
+            cpu_s=0.0,
+            server_cpu_s=0.0,
+            peak_client_bytes=0,
+            peak_server_bytes=0,
+            read_bytes=0,
+            wal_bytes=0,
+            temp_bytes=0,
+            rows=0,
+            delta_rows=0,
+            size_bytes=size_bytes,
+        )
+
     def as_json(self) -> dict[str, Any]:
         """The sample as it is kept."""
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}

@@ -131,9 +131,14 @@ class Server:
         return psycopg.connect(self.admin_url, autocommit=True)
 
 
-def start_server(state_dir: Path) -> Server:
-    """Start the benchmarks' server, or find it running."""
-    found = embedded.start(Settings(state_dir=state_dir, database_url=None))
+def start_server(state_dir: Path, *, without: frozenset[str] = frozenset()) -> Server:
+    """Start a server of the benchmarks, or find it running.
+
+    Args:
+        state_dir: Where it lives.
+        without: The optimisations that it is to leave out.
+    """
+    found = embedded.start(Settings(state_dir=state_dir, database_url=None, without=without))
     pid = int((found.data_dir / "postmaster.pid").read_text().split()[0])
     names = ("shared_buffers", "max_wal_size", "work_mem")
     with psycopg.connect(found.admin_url) as connection:
