@@ -92,7 +92,8 @@ def resolve(connection: Connection, run_schema: str, vocab_schema: str, cache: M
                 _resolve_map(connection, cache, key, stored.release_date if stored else None)
             execute(connection, read_sql("query/resolve_answers.sql"))
             present = _fill_fixed(connection)
-            execute(connection, read_sql("ddl/vocab_map_index.sql"))
+            for table in ("code_map", "unit_map", "answer_map", "fixed_concept"):
+                execute(connection, sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
             return _report(connection, from_cache=rows is not None, missing=missing_concepts(present))
 
 

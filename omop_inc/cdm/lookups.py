@@ -15,7 +15,8 @@ from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.code_map import CodeMapReport, mapping_fingerprint, resolve
 from omop_inc.cdm.concepts import CDM_VERSION_CONCEPTS
 from omop_inc.cdm.transforms import transforms, views_of
-from omop_inc.cdm.vocabulary import stored_vocabulary
+from omop_inc.cdm.vocabulary import search_path, stored_vocabulary
+from omop_inc.resources import read_sql
 from omop_inc.source.hashing import HASH_VERSION
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
@@ -70,18 +71,16 @@ def read_parameters(connection: Connection, schemas: Schemas, snapshot_date: dat
     )
 
 
-def create_lookups(connection: Connection, schemas: Schemas, parameters: Parameters, *, renumber: bool = False) -> None:
-    """Make run_parameter, the ids of content, and the empty tables of what is in use."""
+def create_lookups(connection: Connection, schemas: Schemas, *, renumber: bool = False) -> None:
+    """Make the empty tables of parameters, of the ids of content, and of what is in use."""
     run = sql.Identifier(schemas.run)
     execute(
         connection,
         sql.SQL(
-            "CREATE TABLE {}.run_parameter (snapshot_date date, tool_version text, hash_version integer, vocabulary_version text,"
+            "CREATE UNLOGGED TABLE {}.run_parameter (snapshot_date date, tool_version text, hash_version integer, vocabulary_version text,"
             " vocabulary_fingerprint text, cdm_version_concept_id integer)"
         ).format(run),
     )
-    row = tuple(vars(parameters).values())
-    execute(connection, sql.SQL("INSERT INTO {}.run_parameter VALUES (%s, %s, %s, %s, %s, %s)").format(run), row)
     sequence = sql.Literal(name(schemas.state, "row_id_seq").as_string(connection))
     execute(
         connection,
@@ -97,6 +96,18 @@ def create_lookups(connection: Connection, schemas: Schemas, parameters: Paramet
         ("answer_in_use", "value_text text"),
     ):
         execute(connection, sql.SQL("CREATE UNLOGGED TABLE {}.{} ({})").format(run, sql.Identifier(table), sql.SQL(columns)))
+
+
+def create_map_tables(connection: Connection, schemas: Schemas) -> None:
+    """Make the tables of resolved codes; `resolve_codes` makes them itself where they are missing."""
+    with search_path(connection, schemas.run):
+        execute(connection, read_sql("ddl/vocab_map.sql"))
+
+
+def write_parameters(connection: Connection, schemas: Schemas, parameters: Parameters) -> None:
+    """Write the run's parameters."""
+    row = tuple(vars(parameters).values())
+    execute(connection, sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s, %s, %s)").format(name(schemas.run, "run_parameter")), row)
 
 
 def gather_codes(connection: Connection, schemas: Schemas, rows: str, *, with_known: bool) -> None:

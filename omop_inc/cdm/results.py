@@ -13,7 +13,7 @@ from omop_inc.cdm.delta import PERSON_BESIDE, Delta, has_person, scope_name
 from omop_inc.cdm.scope import build_scope
 from omop_inc.cdm.spec import CdmTable, cdm_tables, create_table, index_statements, primary_key_statement
 from omop_inc.cdm.transforms import EVENT_VIEW, ROUTED_VIEW, SqlFile, code_views, transforms, view_order, views
-from omop_inc.cdm.world import build_world, create_schema, create_views, set_search_path
+from omop_inc.cdm.world import create_schema, create_views, set_search_path, world_path
 from omop_inc.errors import TransformError
 from omop_inc.store.db import Connection, Database, execute, fetch_value, translate
 from omop_inc.store.schemas import Schemas, columns, name, row_of
@@ -57,26 +57,48 @@ def execute_transform(connection: Connection, transform: SqlFile, path: list[str
     execute(connection, "SET LOCAL search_path TO DEFAULT")
 
 
+def create_result_tables(connection: Connection, schemas: Schemas) -> None:
+    """Make what the transforms of an increment write, and the tables of the difference to the committed rows."""
+    execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} (transform text PRIMARY KEY)").format(name(schemas.run, "ran")))
+    for transform in transforms():
+        result = name(schemas.result, transform)
+        execute(connection, create_table(cdm_tables()[transform], schemas.result, unlogged=True, constraints=False))
+        if transform in PERSON_BESIDE:
+            execute(connection, sql.SQL("ALTER TABLE {} ADD COLUMN person_id bigint").format(result))
+        for kind in ("gone", "added"):
+            statement = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {})")
+            execute(connection, statement.format(name(schemas.run, f"{kind}_{transform}"), result))
+
+
 def run_increment(database: Database, delta: Delta, transform: str) -> Result:
     """Run one transform for its affected persons, in one transaction on a connection of its own."""
     schemas, table = delta.schemas, cdm_tables()[transform]
+    result = name(schemas.result, transform)
     with database.connection() as connection:
+        _empty(connection, schemas, transform)
         persons = build_scope(connection, delta, transform)
         if not persons:
             return Result()
-        path = build_world(connection, delta, transform)
-        execute(connection, create_table(table, schemas.result, unlogged=True, constraints=False))
-        if transform in PERSON_BESIDE:
-            execute(connection, sql.SQL("ALTER TABLE {} ADD COLUMN person_id bigint").format(name(schemas.result, transform)))
-        execute_transform(connection, transforms()[transform], path)
-        execute(connection, sql.SQL("ANALYZE {}").format(name(schemas.result, transform)))
-        rows = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(name(schemas.result, transform))))
+        execute(connection, sql.SQL("INSERT INTO {} VALUES (%s)").format(name(schemas.run, "ran")), (transform,))
+        execute_transform(connection, transforms()[transform], world_path(schemas, transform))
+        execute(connection, sql.SQL("ANALYZE {}").format(result))
+        rows = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(result)))
         gone, added = _difference(connection, delta, table)
     return Result(persons=persons, rows=rows, gone=gone, added=added)
 
 
+def _empty(connection: Connection, schemas: Schemas, transform: str) -> None:
+    """Empty what a try whose COMMIT was not answered may have left; a no-op at the first."""
+    execute(connection, sql.SQL("DELETE FROM {} WHERE transform = %s").format(name(schemas.run, "ran")), (transform,))
+    tables = [name(schemas.result, transform), *(name(schemas.run, f"{kind}_{transform}") for kind in ("gone", "added"))]
+    if has_person(transform):
+        tables.append(name(schemas.run, scope_name(transform)))
+    for one in tables:
+        execute(connection, sql.SQL("DELETE FROM {}").format(one))
+
+
 def _difference(connection: Connection, delta: Delta, table: CdmTable) -> tuple[int, int]:
-    """Make `gone_<table>` and `added_<table>`: the rows by which the result differs from the committed ones."""
+    """Fill `gone_<table>` and `added_<table>`: the rows by which the result differs from the committed ones."""
     schemas = delta.schemas
     names = (*table.columns, "person_id") if table.name in PERSON_BESIDE else table.columns
     parts = {
@@ -93,9 +115,9 @@ def _difference(connection: Connection, delta: Delta, table: CdmTable) -> tuple[
         ("gone", "old", "SELECT {listed} FROM ({old}) AS old LEFT JOIN {result} AS new ON {same} WHERE new.{key} IS NULL OR {differs}"),
         ("added", "new", "SELECT {listed} FROM {result} AS new LEFT JOIN ({old}) AS old ON {same} WHERE old.{key} IS NULL OR {differs}"),
     ):
-        query = sql.SQL(text).format(listed=columns(list(names), mine), **parts)
         target = name(schemas.run, f"{kind}_{table.name}")
-        counts.append(execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} AS ").format(target) + query).rowcount)
+        query = sql.SQL("INSERT INTO {target} ({names}) " + text)
+        counts.append(execute(connection, query.format(target=target, names=columns(names), listed=columns(names, mine), **parts)).rowcount)
         execute(connection, sql.SQL("ANALYZE {}").format(target))
     return counts[0], counts[1]
 

@@ -3,12 +3,14 @@
 Belongs here: the counts per source table and the state that follows from them. Does not: deciding fates (store/fates.py).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
+from omop_inc.cdm.outcomes import UNEXPLAINED, Outcomes
 from omop_inc.errors import CheckFailed
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen
@@ -135,6 +137,28 @@ def check_accounts(run: Run) -> None:
     if wrong:
         listed = "; ".join(f"{table}: {vars(counts)}" for table, counts in sorted(wrong.items()))
         raise CheckFailed(f"Rows read and their fates do not add up: {listed}. Nothing was applied. Rebuild with a full reload.")
+
+
+def check_outcomes(outcomes: Outcomes, loaded: Mapping[str, int]) -> None:
+    """Refuse to commit when a loaded row has neither a CDM row nor a rule that gives it none.
+
+    Args:
+        outcomes: Rows by source table and outcome.
+        loaded: Rows of the image by source table.
+
+    Raises:
+        CheckFailed: Naming the tables and their counts.
+    """
+    wrong = []
+    for table, rows in sorted(loaded.items()):
+        counts = outcomes.get(table, {})
+        if sum(counts.values()) != rows or min(counts.values(), default=0) < 0 or UNEXPLAINED in counts:
+            wrong.append(f"{table}: {rows} rows loaded, {counts}")
+    if wrong:
+        raise CheckFailed(
+            f"Loaded rows and what became of them do not add up: {'; '.join(wrong)}. Nothing was applied."
+            " If CDM rows were changed by hand, a full reload mends it; else please report it."
+        )
 
 
 def count_unknown_references(connection: Connection, schema: str, dimensions: str, table: str, suffix: str = "") -> dict[str, int]:

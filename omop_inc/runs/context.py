@@ -18,7 +18,7 @@ from omop_inc.cdm.vocabulary import hold_vocabulary, load_vocabulary
 from omop_inc.errors import RunBusyError
 from omop_inc.runs.conductor import After, Conductor
 from omop_inc.settings import Settings
-from omop_inc.store import ledger, state
+from omop_inc.store import history, ledger, state
 from omop_inc.store.db import Connection, Database, execute, translated
 from omop_inc.store.schemas import Schemas
 from omop_inc.telling.summary import Summary
@@ -42,6 +42,11 @@ class Run:
     summary: Summary
     last: ledger.LastRun | None = None
     made_under: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def builds_beside(self) -> bool:
+        """Whether the run builds whole tables beside the committed ones instead of changing these."""
+        return self.kind != "incremental" or self.last is None
 
     @property
     def raw(self) -> Connection:
@@ -81,14 +86,16 @@ def locked_session(database: Database, schemas: Schemas, wait_s: float) -> Itera
 
 
 def prepare_store(run: Run) -> None:
-    """Make sure that the store is there and fits, and drop what a killed run left."""
+    """Make sure that the store is there and fits; what a killed run left is dropped, or emptied by the increment itself."""
     with run.session.begin():
         if not state.exists(run.raw, run.schemas):
             state.create(run.raw, run.schemas)
             ledger.create(run.session, run.schemas)
-    drop_run_schemas(run)
+        history.create(run.raw, run.schemas)
     with run.session.begin():
         run.last = ledger.read_last_run(run.session, run.schemas)
+    if run.builds_beside:
+        drop_run_schemas(run)
 
 
 def load_vocabulary_if_named(run: Run, path: Path | None) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from psycopg import sql
 
-from omop_inc.cdm import lookups
+from omop_inc.cdm import lookups, outcomes
 from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.publish import Written, compare_with_committed, exchange
 from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, route_full, routed_sources, run_full
@@ -21,7 +21,7 @@ from omop_inc.runs.increment import tell_codes
 from omop_inc.runs.publishing import Outcome, publishing
 from omop_inc.source.hashing import digest_file, sum128
 from omop_inc.source.tables import SOURCE_TABLES
-from omop_inc.store import apply, fates, intake, pairing
+from omop_inc.store import apply, fates, history, intake, pairing
 from omop_inc.store.db import Connection, execute
 from omop_inc.store.row_ids import KnownIds, RowIds, read_known_ids, read_row_ids, write_row_ids
 from omop_inc.store.schemas import name
@@ -83,7 +83,23 @@ def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: 
     run.each("route", routed_sources(), lambda table: _route(run, table))
     run.each("transform", list(waits()), lambda transform: _transform(run, transform, full_path(schemas)), waits())
     written = run.each("compare", list(transforms()), lambda transform: _compare(run, transform, is_first=is_first))
+    cdm_ids = run.each("account", list(outcomes.ID_TABLES), lambda table: _read_ids(run, table))
+    run.summary.outcomes = run.each("account", _largest_first(seen), lambda table: _count_outcomes(run, table, cdm_ids))
     return Built(seen=seen, loaded=loaded, written=written)
+
+
+def _read_ids(run: Run, table: str) -> outcomes.Ids:
+    with run.recorder.step("account", table) as counts, run.database.connection() as connection:
+        ids = outcomes.read_ids(connection, run.schemas.next_cdm, table, f"{table}_id")
+        counts.rows_in = len(ids)
+    return ids
+
+
+def _count_outcomes(run: Run, table: str, ids: dict[str, outcomes.Ids]) -> dict[str, int]:
+    with run.recorder.step("account", table) as counts, run.database.connection() as connection:
+        found = outcomes.count_whole(connection, table, run.schemas.next_staging, full_path(run.schemas), ids)
+        counts.rows_in = found.total()
+    return dict(sorted(found.items()))
 
 
 def _compare(run: Run, transform: str, *, is_first: bool) -> Written:
@@ -191,7 +207,8 @@ def _prepare(run: Run, outcome: Outcome) -> None:
     schemas = run.schemas
     with run.recorder.step("codes") as counts, run.database.connection() as connection:
         parameters = lookups.read_parameters(connection, schemas, outcome.snapshot_date)
-        lookups.create_lookups(connection, schemas, parameters, renumber=run.settings.renumber)
+        lookups.create_lookups(connection, schemas, renumber=run.settings.renumber)
+        lookups.write_parameters(connection, schemas, parameters)
         prepare_full(connection, schemas)
         lookups.gather_codes(connection, schemas, schemas.next_staging, with_known=False)
         report = lookups.resolve_codes(connection, schemas, MapCache(run.settings.cache_dir))
@@ -217,6 +234,8 @@ def _publish(run: Run, built: Built, outcome: Outcome) -> None:
         staged = {table: accounting.count_staged(connection, schemas.next_staging, table) for table in SOURCE_TABLES}
     with run.recorder.step("publish") as counts, publishing(run, outcome) as generation:
         connection = run.raw
+        if run.last is not None:
+            history.note_reload(connection, schemas, generation, renumber=run.settings.renumber)
         apply.exchange_image(connection, schemas, renumber=run.settings.renumber)
         apply.apply_bad_records(connection, schemas, run.run_id, replace=True)
         exchange(
@@ -233,6 +252,7 @@ def _publish(run: Run, built: Built, outcome: Outcome) -> None:
         for table, one in built.seen.items():
             _account(run, one, built.loaded[table], staged[table], held.get(table, accounting.Held()))
         accounting.check_accounts(run)
+        accounting.check_outcomes(run.summary.outcomes, staged)
         _write_state(run, built, staged, generation)
         counts.rows_written = sum(entry["total"] for entry in run.summary.cdm_tables.values())
 

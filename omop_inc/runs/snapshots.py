@@ -20,7 +20,8 @@ from omop_inc.runs.detect import Seen, detect, digest_snapshot
 from omop_inc.runs.full import full_load
 from omop_inc.runs.increment import increment
 from omop_inc.runs.publishing import Outcome, ledger_row
-from omop_inc.runs.verifying import verify
+from omop_inc.runs.scaffold import ready_scaffold
+from omop_inc.runs.verifying import describe, verify
 from omop_inc.settings import Settings
 from omop_inc.source.snapshot import Snapshot, open_snapshot
 from omop_inc.source.tables import SOURCE_TABLES
@@ -121,7 +122,16 @@ def _recorded(run: Run, outcome: Outcome, work: Callable[[], None]) -> None:
             ledger.write_timings(run.session, run.schemas, run.run_id, run.recorder.timings)
             ledger.prune(run.session, run.schemas, run.settings.keep_runs)
         if run.summary.status in ("applied", "refused") or run.kind == "verify":
-            drop_run_schemas(run)
+            _clear(run)
+
+
+def _clear(run: Run) -> None:
+    """Leave the run's own tables empty, ready for the next increment."""
+    if run.builds_beside:
+        drop_run_schemas(run)
+    if run.kind != "verify":
+        with run.recorder.step("scaffold"):
+            ready_scaffold(run)
 
 
 def _carry_out(run: Run, request: Request, snapshot: Snapshot, outcome: Outcome) -> None:
@@ -164,12 +174,11 @@ def _verify(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     differences = verify(run, seen, outcome)
     run.summary.snapshot_digest = outcome.snapshot_digest
     if differences:
-        listed = "; ".join(
-            f"{d.table}: {d.only_committed} rows only in the CDM, {d.only_rebuilt} only in the rebuild ({', '.join(d.examples)})" for d in differences
-        )
-        raise CheckFailed(f"The CDM differs from a rebuild of the same snapshot. {listed}. A full reload mends it; please report it.")
+        raise CheckFailed(f"The CDM differs from a rebuild of the same snapshot. {describe(differences)}. A full reload mends it; please report it.")
     run.summary.status = "no_change"
-    run.summary.message = f"Equal: all {len(transforms())} CDM tables and {len(SOURCE_TABLES)} staged tables, ids included."
+    run.summary.message = (
+        f"Equal: all {len(transforms())} CDM tables and {len(SOURCE_TABLES)} staged tables, ids, held rows and row accounts included."
+    )
 
 
 def _count_unchanged(run: Run, seen: dict[str, Seen]) -> None:
@@ -184,6 +193,7 @@ def _count_unchanged(run: Run, seen: dict[str, Seen]) -> None:
         counts = SourceCounts(read=one.rows, quarantined=held.quarantined, pending=held.pending)
         counts.unchanged = counts.read - counts.quarantined - counts.pending
         run.summary.source_tables[table] = counts
+    run.summary.outcomes = run.last.summary.get("outcomes", {})
     for table, last in run.last.summary["cdm_tables"].items():
         run.summary.cdm_tables[table] = {"inserted": 0, "deleted": 0, "total": last["total"]}
 

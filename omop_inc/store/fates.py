@@ -88,7 +88,6 @@ def _same_row(parent: Parent, one: str, other: str) -> sql.Composed:
 def decide(connection: Connection, schemas: Schemas, table: SourceTable, settled: Iterable[str]) -> None:
     """Decide the fate of every candidate of an increment and derive the rows that enter and leave the image."""
     candidate = name(schemas.run, table.name + "_candidate")
-    execute(connection, sql.SQL("ALTER TABLE {} ADD COLUMN was text").format(candidate))
     execute(connection, sql.SQL("UPDATE {} SET was = concat(fate, ' ', rule), fate = NULL, rule = NULL").format(candidate))
     if table.repeated_id == "quarantine":
         repeated = "SELECT id FROM {} GROUP BY id HAVING count(DISTINCT row_hash) > 1"
@@ -125,9 +124,7 @@ def _lacks(schemas: Schemas, table: SourceTable, parent: Parent, settled: set[st
 
 
 def _derive(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
-    """Make `_in`, `_out` (staging) and `_held_in`, `_held_out` (quarantine) of a table's candidates."""
-    for suffix, extra in (("_in", ()), ("_out", ()), ("_held_in", FATE_COLUMNS)):
-        create_staged(connection, schemas.run, table, suffix=suffix, extra=extra, unlogged=True)
+    """Fill `_in`, `_out` (staging) and `_held_in`, `_held_out` (quarantine) from a table's candidates."""
     parts = {
         "candidate": name(schemas.run, table.name + "_candidate"),
         "leave": name(schemas.run, table.name + "_leave"),
@@ -143,7 +140,7 @@ def _derive(connection: Connection, schemas: Schemas, table: SourceTable) -> Non
         "INSERT INTO {out} ({names}) SELECT {names} FROM {leave} WHERE origin = 'staging'"
         " UNION ALL SELECT {names} FROM {candidate} WHERE origin = 'staging' AND fate <> 'loaded'",
         f"INSERT INTO {{held_in}} ({{names}}, fate, rule) SELECT {{names}}, fate, rule FROM {{candidate}} WHERE fate <> 'loaded' AND NOT {stays}",
-        "CREATE UNLOGGED TABLE {held_out} AS SELECT row_id FROM {leave} WHERE origin = 'held'"
+        "INSERT INTO {held_out} (row_id) SELECT row_id FROM {leave} WHERE origin = 'held'"
         f" UNION ALL SELECT row_id FROM {{candidate}} WHERE origin = 'held' AND (fate = 'loaded' OR NOT {stays})",
         "ANALYZE {into}",
         "ANALYZE {out}",

@@ -29,7 +29,7 @@ from omop_inc.store.staging import (
     text_field,
 )
 
-CANDIDATE_COLUMNS = ("origin", *FATE_COLUMNS)
+CANDIDATE_COLUMNS = ("origin", *FATE_COLUMNS, "was")
 BAD_COLUMNS = ("source_table", "row_hash", "line", "column_name", "rule", "record")
 
 
@@ -72,6 +72,24 @@ def create_bad_table(connection: Connection, schemas: Schemas) -> None:
         execute(connection, statement.format(name(schemas.run, suffix), name(schemas.quarantine, "bad_record")))
         drop = "ALTER TABLE {} ALTER COLUMN record_id DROP NOT NULL, ALTER COLUMN run_id DROP NOT NULL"
         execute(connection, sql.SQL(drop).format(name(schemas.run, suffix)))
+
+
+def create_delta_tables(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
+    """Create the tables in which increments hold the delta of a source table; each run finds them empty."""
+    create_intake_tables(connection, schemas, table)
+    for suffix, extra in (("_in", ()), ("_out", ()), ("_held_in", FATE_COLUMNS)):
+        create_staged(connection, schemas.run, table, suffix=suffix, extra=extra, unlogged=True)
+    for suffix, column in (("_held_out", "row_id bigint"), ("_kept", "row_hash uuid")):
+        statement = sql.SQL("CREATE UNLOGGED TABLE {} ({})")
+        execute(connection, statement.format(name(schemas.run, table.name + suffix), sql.SQL(column)))
+
+
+def empty_intake_tables(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
+    """Empty what an earlier try of the step may have left; a no-op at the first."""
+    for bad in ("bad_record", "bad_leave"):
+        execute(connection, sql.SQL("DELETE FROM {} WHERE source_table = %s").format(name(schemas.run, bad)), (table.name,))
+    for suffix in ("_candidate", "_leave", "_kept"):
+        execute(connection, sql.SQL("DELETE FROM {}").format(name(schemas.run, table.name + suffix)))
 
 
 def stage_delta(database: Database, schemas: Schemas, file: SourceFile, want: NDArray[np.bool_], chunk_rows: int) -> Intake:

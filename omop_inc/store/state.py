@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
-from omop_inc.errors import StateMismatchError
+from omop_inc.errors import SettingsError, StateMismatchError
 from omop_inc.resources import read_sql
 from omop_inc.source.hashing import HASH_VERSION
 from omop_inc.source.tables import SOURCE_TABLES
+from omop_inc.store import history
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
 from omop_inc.store.staging import FATE_COLUMNS, create_staged
@@ -50,6 +51,7 @@ def create(connection: Connection, schemas: Schemas) -> None:
         execute(connection, sql.SQL("SET LOCAL search_path TO {}, pg_catalog").format(sql.Identifier(schema)))
         execute(connection, read_sql(file))
     execute(connection, "SET LOCAL search_path TO DEFAULT")
+    history.create(connection, schemas)
     for table in SOURCE_TABLES.values():
         create_staged(connection, schemas.staging, table, if_not_exists=True)
         create_staged(connection, schemas.quarantine, table, extra=FATE_COLUMNS, if_not_exists=True)
@@ -76,6 +78,16 @@ def exists(connection: Connection, schemas: Schemas) -> bool:
                 " Run it with the omop-inc that made it, or rebuild in another --cdm-schema."
             )
     return True
+
+
+def require(connection: Connection, schemas: Schemas) -> None:
+    """Refuse to go on without a store.
+
+    Raises:
+        SettingsError: If nothing was applied to this CDM yet.
+    """
+    if not exists(connection, schemas) or fetch_value(connection, "SELECT to_regclass(%s)", (f"{schemas.cdm}.person",)) is None:
+        raise SettingsError(f"Schema '{schemas.cdm}' holds no CDM yet. Begin with: omop-inc run SOURCE --vocabulary PATH")
 
 
 def read_table_states(connection: Connection, schemas: Schemas) -> dict[str, TableState]:
