@@ -10,7 +10,11 @@ from pathlib import Path
 
 def prefect_settings(home: Path) -> dict[str, str]:
     """The environment in which a flow starts a server for itself, whatever the user has set."""
-    return {"PREFECT_HOME": str(_folder(home)), "PREFECT_PROFILES_PATH": str(_folder(home) / "profiles.toml")}
+    return {
+        "PREFECT_HOME": str(_folder(home)),
+        "PREFECT_PROFILES_PATH": str(_folder(home) / "profiles.toml"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",  # the first start makes Prefect's database
+    }
 
 
 def count_tasks(home: Path) -> int:

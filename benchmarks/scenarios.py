@@ -44,23 +44,31 @@ class Bench:
             self.server.mark(VOCABULARY, str(self.place.vocabulary))
         return VOCABULARY
 
-    def loaded(self, source: Made) -> str:
-        """A database in which a snapshot was loaded by the present code, to be copied."""
-        name, mark = loaded_name(source), f"{self.stamp} {source.folder}"
-        if not self.server.has(name, mark):
+    def loaded(self, source: Made, without: str = "") -> str:
+        """A database in which a snapshot was loaded by the present code, to be copied.
+
+        Args:
+            source: The snapshot.
+            without: An optimisation that the load left out.
+        """
+        name = loaded_name(source, without)
+        if not self.server.has(name, self._mark(source)):
             self.tell(f"loading {source.folder.name} once for what follows")
-            self.load(source)
+            self.load(source, without)
         return name
 
-    def load(self, source: Made) -> Sample:
+    def load(self, source: Made, without: str = "") -> Sample:
         """Load a snapshot into a new database and keep that for `loaded`."""
         self.server.create(RUN, self.vocabulary())
         self.server.quieten()
-        sample = measure(self.server, RUN, source, self.place.home)
+        sample = measure(self.server, RUN, source, self.place.home, settings={"OMOP_INC_WITHOUT": without})
         self.server.vacuum(RUN)
-        self.server.rename(RUN, loaded_name(source))
-        self.server.mark(loaded_name(source), f"{self.stamp} {source.folder}")
+        self.server.rename(RUN, loaded_name(source, without))
+        self.server.mark(loaded_name(source, without), self._mark(source))
         return sample
+
+    def _mark(self, source: Made) -> str:
+        return f"{self.stamp} {source.folder}"
 
     def check_disk(self, size_gb: float) -> None:
         """Stop before a disk runs full."""
@@ -81,9 +89,9 @@ class Scenario:
     group: str = "main"  # main, constant, series; extra: only when it is asked for
 
 
-def loaded_name(source: Made) -> str:
+def loaded_name(source: Made, without: str = "") -> str:
     """The database in which a snapshot is loaded."""
-    return f"bench_loaded_{source.folder.name}".replace("-", "_").replace(".", "_")
+    return f"bench_loaded_{source.folder.name}{f'_without_{without}' if without else ''}".replace("-", "_").replace(".", "_")
 
 
 def _full_load(bench: Bench, source: Callable[[Place], Made]) -> Sample:

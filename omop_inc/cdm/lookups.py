@@ -129,7 +129,7 @@ def gather_codes(connection: Connection, schemas: Schemas, rows: str, *, with_kn
         execute(connection, statement.format(name(schemas.run, f"{kind}_in_use"), query, known))
 
 
-def resolve_codes(connection: Connection, schemas: Schemas, cache: MapCache) -> CodeMapReport:
+def resolve_codes(connection: Connection, schemas: Schemas, cache: MapCache | None) -> CodeMapReport:
     """Resolve what was gathered into code_map, unit_map, answer_map and fixed_concept."""
     return resolve(connection, schemas.run, schemas.vocabulary, cache)
 

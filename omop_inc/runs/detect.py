@@ -62,7 +62,7 @@ def detect_file(run: Run, table: str, file: SourceFile | None, before: TableStat
     if file is None or file.is_empty:
         return _absent(run, table, file, before, keeps=keeps)
     digest = digest_file(file).digest
-    if digest == before.file_digest:
+    if digest == before.file_digest and "file_digests" not in run.settings.without:
         return Seen(table=table, file=file, before=before, digest=digest, rows=before.rows, hash_sum=before.hash_sum)
     hashes = hash_records(file).hashes
     with run.database.connection() as connection:

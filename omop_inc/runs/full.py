@@ -10,7 +10,6 @@ import numpy as np
 from psycopg import sql
 
 from omop_inc.cdm import lookups, outcomes
-from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.publish import Written, compare_with_committed, exchange
 from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, route_full, routed_sources, run_full
 from omop_inc.cdm.transforms import transforms, waits
@@ -211,7 +210,7 @@ def _prepare(run: Run, outcome: Outcome) -> None:
         lookups.write_parameters(connection, schemas, parameters)
         prepare_full(connection, schemas)
         lookups.gather_codes(connection, schemas, schemas.next_staging, with_known=False)
-        report = lookups.resolve_codes(connection, schemas, MapCache(run.settings.cache_dir))
+        report = lookups.resolve_codes(connection, schemas, run.map_cache)
         counts.rows_in = report.codes
         prepare_full_views(connection, schemas)
     tell_codes(run, report)

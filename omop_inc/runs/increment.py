@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from omop_inc.cdm import lookups, outcomes
-from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.code_map import CodeMapReport
 from omop_inc.cdm.delta import Delta
 from omop_inc.cdm.publish import Written, apply_difference
@@ -130,7 +129,7 @@ def _prepare_transforms(run: Run, settled: set[str], outcome: Outcome) -> Delta:
         parameters = lookups.read_parameters(connection, run.schemas, outcome.snapshot_date)
         lookups.write_parameters(connection, run.schemas, parameters)
         lookups.gather_codes(connection, run.schemas, run.schemas.delta, with_known=True)
-        report = lookups.resolve_codes(connection, run.schemas, MapCache(run.settings.cache_dir))
+        report = lookups.resolve_codes(connection, run.schemas, run.map_cache)
         counts.rows_in = report.codes
         gather_routed(connection, run.schemas)
     tell_codes(run, report)

@@ -11,10 +11,11 @@ from typing import Any
 import psycopg
 import sqlalchemy
 from psycopg import sql
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, NullConnectionPool, PoolTimeout
 
 from omop_inc.errors import DatabaseError, OmopIncError, SettingsError
 from omop_inc.settings import Settings
+from omop_inc.store.ablation import connection_class, plain_options
 
 Connection = psycopg.Connection[Any]
 Statement = sql.Composed | sql.SQL | str
@@ -115,12 +116,16 @@ def open_database(settings: Settings) -> Database:
     """
     url = find_url(settings)
     version = _check_server(url)
-    options = dict(SESSION_OPTIONS, client_connection_check_interval=str(CLIENT_CHECK_MS))
+    options = plain_options(dict(SESSION_OPTIONS, client_connection_check_interval=str(CLIENT_CHECK_MS)), settings.without)
     arguments = {"options": _as_options(options), **_keepalives()}
-    at_work = {**arguments, "options": _as_options(options | WORK_OPTIONS)}
+    at_work = {**arguments, "options": _as_options(options | plain_options(WORK_OPTIONS, settings.without))}
+    made = connection_class(settings.without)
     # The transforms of a wave, and one for the run's own work beside them.
-    pool: ConnectionPool[Connection] = ConnectionPool(url, kwargs=at_work, min_size=0, max_size=settings.workers + 1, timeout=30, open=True)
-    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url, **arguments), poolclass=sqlalchemy.pool.NullPool)
+    kind = NullConnectionPool if "pool" in settings.without else ConnectionPool
+    pool: ConnectionPool[Connection] = kind(
+        url, connection_class=made, kwargs=at_work, min_size=0, max_size=settings.workers + 1, timeout=30, open=True
+    )
+    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: made.connect(url, **arguments), poolclass=sqlalchemy.pool.NullPool)
     return Database(url=url, pool=pool, engine=engine, server_version=version)
 
 

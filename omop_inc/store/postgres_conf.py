@@ -115,9 +115,14 @@ SERVER_SETTINGS: tuple[ServerSetting, ...] = (
 )  # fmt: skip
 
 
-def server_settings(machine: Machine, port: int) -> dict[str, str]:
-    """Every setting of the embedded server's configuration, by name."""
-    wanted = {setting.name: setting.value(machine) for setting in SERVER_SETTINGS}
+# Of the settings that are ours alone, those that are there for speed.
+TUNED = frozenset({"min_wal_size", "checkpoint_timeout", "checkpoint_completion_target"})
+
+
+def server_settings(machine: Machine, port: int, *, is_tuned: bool = True) -> dict[str, str]:
+    """Every setting of the embedded server's configuration, by name; without tuning only what keeps data safe and private."""
+    kept = [one for one in SERVER_SETTINGS if is_tuned or (one.judged in ("ours", "same") and one.name not in TUNED)]
+    wanted = {setting.name: setting.value(machine) for setting in kept}
     return {"port": str(port), **{name: value for name, value in wanted.items() if value is not None}}
 
 
