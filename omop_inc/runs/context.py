@@ -14,7 +14,6 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg import sql
 
-from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.vocabulary import hold_vocabulary, load_vocabulary
 from omop_inc.errors import RunBusyError
 from omop_inc.runs.conductor import After, Conductor
@@ -54,11 +53,6 @@ class Run:
         """The session's own psycopg connection."""
         connection: Any = self.session.connection.driver_connection
         return connection  # type: ignore[no-any-return]
-
-    @property
-    def map_cache(self) -> MapCache | None:
-        """The disk cache of code maps."""
-        return None if "disk_cache" in self.settings.without else MapCache(self.settings.cache_dir)
 
     def each(self, step: str, tables: list[str], work: Callable[[str], Any], after: After | None = None) -> dict[str, Any]:
         """Carry out a step for several tables, each after those that it must wait for."""

@@ -116,9 +116,7 @@ def open_database(settings: Settings) -> Database:
     """
     url = find_url(settings)
     version = _check_server(url)
-    options = plain_options(dict(SESSION_OPTIONS, client_connection_check_interval=str(CLIENT_CHECK_MS)), settings.without)
-    arguments = {"options": _as_options(options), **_keepalives()}
-    at_work = {**arguments, "options": _as_options(options | plain_options(WORK_OPTIONS, settings.without))}
+    arguments, at_work = _arguments({}, settings.without), _arguments(WORK_OPTIONS, settings.without)
     made = connection_class(settings.without)
     # The transforms of a wave, and one for the run's own work beside them.
     kind = NullConnectionPool if "pool" in settings.without else ConnectionPool
@@ -138,6 +136,19 @@ def find_url(settings: Settings) -> str:
 
         url = embedded.start(settings).url
     return url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+@contextlib.contextmanager
+def connect_for_work(url: str, without: frozenset[str] = frozenset()) -> Iterator[Connection]:
+    """A connection like the pool's, outside of it (another process has no pool), in a transaction that commits at the end."""
+    with translated(), connection_class(without).connect(url, **_arguments(WORK_OPTIONS, without)) as connection:
+        yield connection
+
+
+def _arguments(options: dict[str, str], without: frozenset[str]) -> dict[str, Any]:
+    """What a connection is opened with: our session settings, and more of them."""
+    session = dict(SESSION_OPTIONS, client_connection_check_interval=str(CLIENT_CHECK_MS))
+    return {"options": _as_options(plain_options(session | options, without)), **_keepalives()}
 
 
 def _as_options(settings: dict[str, str]) -> str:
