@@ -68,7 +68,7 @@ def detect_file(run: Run, crew: Crew, table: str, file: SourceFile | None, befor
     if file is None or file.is_empty:
         return _absent(run, table, file, before, keeps=keeps)
     digest = digest_file(file)
-    if digest.digest == before.file_digest:
+    if digest.digest == before.file_digest and "file_digests" not in run.settings.without:
         return Seen(table=table, file=file, before=before, digest=digest.digest, rows=before.rows, hash_sum=before.hash_sum)
     run.ahead.begin(lambda: ready_scaffold(run))
     hashes = _hash_file(file, crew, has_quotes=digest.has_quotes)

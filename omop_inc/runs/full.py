@@ -25,7 +25,6 @@ from omop_inc.store import apply, fates, history, intake
 from omop_inc.store.db import execute
 from omop_inc.store.row_ids import read_row_ids, write_row_ids
 from omop_inc.store.state import TableState, adopt_next_base, create_next_base, write_table_state
-from omop_inc.telling.summary import SourceCounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +126,9 @@ def _route(run: Run, table: str) -> None:
 
 def _transform(run: Run, transform: str, path: list[str]) -> None:
     with run.recorder.step("transform", transform) as counts:
-        result = run_full(run.database, run.schemas, transform, path, foreign_keys=run.settings.foreign_keys)
+        settings = run.settings
+        index_first = "drop_indexes" in settings.without
+        result = run_full(run.database, run.schemas, transform, path, foreign_keys=settings.foreign_keys, index_first=index_first)
         counts.rows_written = result.rows
 
 

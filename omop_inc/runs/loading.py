@@ -21,7 +21,7 @@ from omop_inc.store import apply, intake, pairing
 from omop_inc.store.db import Connection, execute
 from omop_inc.store.row_ids import KnownIds, RowIds, read_known_ids
 from omop_inc.store.schemas import name
-from omop_inc.store.staging import all_columns, create_staged
+from omop_inc.store.staging import all_columns, create_staged, index_staged
 from omop_inc.store.state import write_next_base
 
 
@@ -43,7 +43,7 @@ def load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
     """Load one source table into the image beside, and index it while others are loaded."""
     loaded = _load(run, seen, ids, crew)
     with run.recorder.step("index", seen.table), run.database.connection() as connection:
-        apply.index_image(connection, run.schemas, SOURCE_TABLES[seen.table])
+        apply.index_image(connection, run.schemas, SOURCE_TABLES[seen.table], is_indexed="drop_indexes" in run.settings.without)
     return loaded
 
 
@@ -52,6 +52,8 @@ def _load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
     with run.recorder.step("load", seen.table) as counts:
         with run.database.connection() as connection:
             create_staged(connection, schemas.next_staging, table)
+            if "drop_indexes" in run.settings.without:
+                index_staged(connection, schemas.next_staging, table)
             intake.create_intake_tables(connection, schemas, table)
             known = _known(connection, run, table.name)
         if run.settings.mode == "append" and run.last is not None:
@@ -81,6 +83,7 @@ def _load_parts(run: Run, file: SourceFile, parts: list[Part | None], ids: Known
             part=part,
             chunk_rows=run.settings.chunk_rows,
             has_known=isinstance(ids, KnownIds),
+            without=frozenset(run.settings.without),
         )
         for part in parts
     ]
