@@ -14,11 +14,12 @@ from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.code_map import CodeMapReport
 from omop_inc.cdm.delta import Delta
 from omop_inc.cdm.publish import Written, apply_difference
+from omop_inc.cdm.quality.checker import Checked
 from omop_inc.cdm.results import Result, run_increment
 from omop_inc.cdm.scope import build_delta_views, create_known_persons, gather_routed
 from omop_inc.cdm.transforms import transforms, waves
 from omop_inc.errors import StateMismatchError
-from omop_inc.runs import accounting, guards
+from omop_inc.runs import accounting, checking, guards
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen
 from omop_inc.runs.publishing import Outcome, publishing
@@ -49,7 +50,9 @@ def increment(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     for wave in waves():
         results = run.each("transform", wave, lambda transform: _transform(run, delta, transform))
         delta.ran |= {transform for transform, result in results.items() if result.persons}
-    _publish(run, seen, delta, outcome)
+        delta.changed |= {transform for transform, result in results.items() if result.gone or result.added}
+    checked = checking.check_increment(run, delta)
+    _publish(run, seen, delta, outcome, checked)
 
 
 def _create_run_schemas(run: Run) -> None:
@@ -170,7 +173,7 @@ def _transform(run: Run, delta: Delta, transform: str) -> Result:
     return result
 
 
-def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome) -> None:
+def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome, checked: Checked | None) -> None:
     """The publishing transaction of an increment."""
     with run.recorder.step("publish") as counts, publishing(run, outcome) as generation:
         connection, schemas = run.raw, run.schemas
@@ -192,6 +195,7 @@ def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome) ->
             found = accounting.count_unknown_references(connection, schemas.run, schemas.staging, table, "_in")
             run.summary.unknown_references.update(found)
         _write_state(run, seen, loaded, held, generation)
+        checking.keep(run, checked, generation)
 
 
 def _last_totals(run: Run) -> dict[str, int]:

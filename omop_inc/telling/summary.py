@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from omop_inc.store.ledger import StepTiming
+from omop_inc.telling.checks import tally_line
 
 Status = Literal["applied", "no_change", "skipped", "refused", "failed"]
 
@@ -49,6 +50,7 @@ class Summary:
     source_tables: dict[str, SourceCounts] = field(default_factory=dict)
     cdm_tables: dict[str, dict[str, int]] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)  # distinct codes, units and answers in use, and those without a concept
+    checks: dict[str, Any] = field(default_factory=dict)  # passed, failed, warned, not applicable, counted; those that did not pass
     unknown_references: dict[str, int] = field(default_factory=dict)  # of the rows that came in, by source column
     warnings: list[str] = field(default_factory=list)
     timings: list[StepTiming] = field(default_factory=list)
@@ -60,6 +62,7 @@ class Summary:
             "source_tables": {name: asdict(counts) for name, counts in self.source_tables.items()},
             "cdm_tables": self.cdm_tables,
             "codes": self.codes,
+            "checks": self.checks,
             "unknown_references": self.unknown_references,
             "warnings": self.warnings,
             "message": self.message,
@@ -115,6 +118,8 @@ def print_summary(summary: Summary, console: Console) -> None:
             f"Codes in use: {codes['codes']:,}, without a standard concept: {codes['unmapped']:,};"
             f" units: {codes['units']:,}, unknown: {codes['unmapped_units']:,}"
         )
+    if summary.checks:
+        console.print(tally_line(summary.checks))
     for column, count in summary.unknown_references.items():
         console.print(f"{column}: {count:,} rows name a row that is not there; the CDM names none for them", markup=False)
     for warning in summary.warnings:
