@@ -3,6 +3,7 @@
     incremental.py   apply a snapshot: only what differs is loaded and transformed
     full_reload.py   rebuild the CDM beside from a whole snapshot, then exchange it
     vocabulary.py    load or upgrade a vocabulary from Athena's files
+    check.py         the quality checks of the whole CDM
     tasks.py         the steps of a run as Prefect's tasks
     running.py       what the flows share: parameters, final states, artifacts
     terminal.py      the command line of `python -m flows.<name>`

@@ -57,7 +57,7 @@ def apply_in_flow(kind: Kind, source: str, vocabulary: str | None, json_file: st
         return failed(unexpected)
     _publish_artifacts(summary, settings.cdm_schema)
     try:
-        show(summary, _console(), Path(json_file) if json_file else None)
+        show(summary, console(), Path(json_file) if json_file else None)
     except OSError as unwritable:
         return failed(SettingsError(f"The run ended as {summary.status}, but '{json_file}' cannot be written ({unwritable.strerror})."))
     except SystemExit:  # rich ends the program when nobody reads its output any more; the run has ended already
@@ -112,6 +112,7 @@ def _publish_artifacts(summary: Summary, schema: str) -> None:
     about = f"Run {summary.run_id}, schema '{schema}': {summary.kind} {summary.status}."
     publish_table(f"{schema}-source-rows", _named("source table", summed["source_tables"]), f"The fate of every source row. {about}")
     publish_table(f"{schema}-table-rows", _named("CDM table", summed["cdm_tables"]), f"Rows of the CDM. {about}")
+    publish_table(f"{schema}-checks", summed["checks"].get("not_passed", []), f"Checks that did not pass. {about}")
     publish_table(f"{schema}-timings", summed["steps"], f"Seconds and rows of every step. {about}")
 
 
@@ -129,6 +130,6 @@ def _named(heading: str, counts: dict[str, dict[str, int]]) -> list[dict[str, An
     return [{heading: name, **values} for name, values in counts.items()]
 
 
-def _console() -> Console:
+def console() -> Console:
     """The terminal, or a width in which the tables stay whole where there is none."""
     return Console(width=None if sys.stdout.isatty() else 120)

@@ -23,7 +23,7 @@ from omop_inc.cdm.quality.results import CheckResult, is_exceeded, is_of_presenc
 from omop_inc.cdm.spec import cdm_tables
 from omop_inc.store import check_ledger
 from omop_inc.store.check_ledger import StoredResult, ValueChange
-from omop_inc.store.db import Connection, Database
+from omop_inc.store.db import Connection, Database, fetch_value
 
 # The tables of most rows, so that the last thread to end ends early.
 _LONG = ("measurement", "observation", "procedure_occurrence", "cost", "drug_exposure", "visit_detail", "visit_occurrence")
@@ -125,7 +125,8 @@ class Checker:
         whole = [check for check in countable if self._is_counted_anew(check)]
         if whole and self.world.catalogue.has(table):
             self._count_whole(connection, table, whole, part)
-        moved = [check for check in countable if check not in whole]
+        anew = {check.id for check in whole}
+        moved = [check for check in countable if check.id not in anew]
         if moved:
             self._move(connection, table, moved, part)
 
@@ -149,7 +150,10 @@ class Checker:
         query = rows.whole_table(self.world, table, names)
         source: sql.Composable = sql.SQL("({})").format(query) if changed else self.world.table(table)
         side = Side(world=self.world, rows=source)
-        found = counting.count(connection, plan, [side], constraints=not changed)
+        if not fetch_value(connection, sql.SQL("SELECT EXISTS (SELECT FROM {} AS any_row)").format(source)):
+            found = counting.count_nothing(plan)
+        else:
+            found = counting.count(connection, plan, [side], constraints=not changed)
         part.counts |= found.counts
         for check_id, values in found.values.items():
             part.counts[check_id] = Count(violated=sum(u > 0 for _, u in values.values()), denominator=sum(r > 0 for r, _ in values.values()))

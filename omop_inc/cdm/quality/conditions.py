@@ -7,6 +7,7 @@ A condition names the columns of the row's table behind the alias `row`, columns
 and a field's concept behind an alias of its own. What is NULL in a comparison violates nothing, as in DataQualityDashboard.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -55,7 +56,7 @@ class Condition:
     lookups: frozenset[Lookup] = frozenset()
     concepts: frozenset[str] = frozenset()  # fields whose concept is looked at
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Equal conditions have equal keys."""
         return self.text.as_string(None)
@@ -282,6 +283,7 @@ def is_of_rows(check: Check) -> bool:
     return check.type in _ASKED
 
 
+@functools.lru_cache(maxsize=4096)  # a run asks for the same ones again, and they are costly to make
 def question(check: Check, today: date) -> Question:
     """What a check asks of each row."""
     return _ASKED[check.type](check, today)
