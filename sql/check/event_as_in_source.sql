@@ -1,6 +1,14 @@
 -- Coded source rows without a row in any event table, event rows without a source row, and those whose person, code, dates or value are not its.
 -- grain: one row per source row or event row
--- reads: source_event
+-- reads: conditions (patient, start, stop, code)
+-- reads: medications (patient, start, stop, code)
+-- reads: immunizations (patient, date, code)
+-- reads: procedures (patient, start, stop, code)
+-- reads: devices (patient, start, stop, code)
+-- reads: supplies (patient, date, code)
+-- reads: allergies (patient, start, stop, code, category, type)
+-- reads: careplans (patient, start, stop, code)
+-- reads: observations (patient, date, code, value)
 -- reads: imaging_studies
 -- reads: condition_occurrence (condition_occurrence_id, person_id, condition_start_date, condition_start_datetime, condition_end_date)
 -- reads: condition_occurrence (condition_source_value)
@@ -14,10 +22,95 @@
 -- looks up: patients
 -- looks up: content_id
 -- scope: row
--- denominator: source_event
+-- denominator: (SELECT row_id FROM conditions UNION ALL SELECT row_id FROM medications UNION ALL SELECT row_id FROM immunizations
+-- denominator: UNION ALL SELECT row_id FROM procedures UNION ALL SELECT row_id FROM devices UNION ALL SELECT row_id FROM supplies
+-- denominator: UNION ALL SELECT row_id FROM allergies UNION ALL SELECT row_id FROM careplans UNION ALL SELECT row_id FROM observations) AS coded
 -- severity: fail
 -- source: docs/mapping/README.md
-WITH recorded AS (
+WITH coded (row_id, patient, start_at, end_at, code, value_text) AS (
+    SELECT
+        row_id,
+        patient,
+        start::timestamp,
+        stop::timestamp,
+        code,
+        NULL
+    FROM conditions
+    UNION ALL
+    SELECT
+        row_id,
+        patient,
+        start::timestamp,
+        stop::timestamp,
+        code,
+        NULL
+    FROM medications
+    UNION ALL
+    SELECT
+        row_id,
+        patient,
+        date::timestamp,
+        NULL,
+        code,
+        NULL
+    FROM immunizations
+    UNION ALL
+    SELECT
+        row_id,
+        patient,
+        start::timestamp,
+        stop::timestamp,
+        code,
+        NULL
+    FROM procedures
+    UNION ALL
+    SELECT
+        row_id,
+        patient,
+        start::timestamp,
+        stop::timestamp,
+        code,
+        NULL
+    FROM devices
+    UNION ALL
+    SELECT
+        row_id,
+        patient,
+        date::timestamp,
+        NULL,
+        code,
+        NULL
+    FROM supplies
+    UNION ALL
+    SELECT
+        row_id,
+        patient,
+        start::timestamp,
+        stop::timestamp,
+        code,
+        concat_ws(' ', category, type)
+    FROM allergies
+    UNION ALL
+    SELECT
+        row_id,
+        patient,
+        start::timestamp,
+        stop::timestamp,
+        code,
+        NULL
+    FROM careplans
+    UNION ALL
+    SELECT
+        row_id,
+        patient,
+        date::timestamp,
+        NULL,
+        code,
+        value
+    FROM observations
+),
+
+recorded AS (
     -- What a table does not record is no difference: there the ends and values are not compared.
     SELECT
         condition_occurrence_id AS id,
@@ -104,17 +197,17 @@ WITH recorded AS (
     FROM specimen
 )
 
-SELECT coalesce(recorded.id, source_event.row_id) AS id
-FROM source_event
+SELECT coalesce(recorded.id, coded.row_id) AS id
+FROM coded
 FULL JOIN recorded
-    ON source_event.row_id = recorded.id
+    ON coded.row_id = recorded.id
 LEFT JOIN patients
     ON recorded.person_id = patients.row_id
 WHERE
     recorded.id IS NULL
     OR (
         -- an imaging study without a procedure's row, and what has an id of its own: second targets, reactions
-        source_event.row_id IS NULL
+        coded.row_id IS NULL
         AND NOT EXISTS (
             SELECT
             FROM imaging_studies
@@ -127,13 +220,13 @@ WHERE
         )
     )
     OR (
-        source_event.row_id IS NOT NULL
+        coded.row_id IS NOT NULL
         AND (
-            patients.id IS DISTINCT FROM source_event.patient
-            OR recorded.start_date IS DISTINCT FROM source_event.start_at::date
-            OR recorded.start_at IS DISTINCT FROM source_event.start_at
-            OR recorded.code IS DISTINCT FROM left(source_event.code, 50)
-            OR (recorded.has_end AND recorded.end_date IS DISTINCT FROM source_event.end_at::date)
-            OR (recorded.has_value AND recorded.value_text IS DISTINCT FROM left(source_event.value_text, 50))
+            patients.id IS DISTINCT FROM coded.patient
+            OR recorded.start_date IS DISTINCT FROM coded.start_at::date
+            OR recorded.start_at IS DISTINCT FROM coded.start_at
+            OR recorded.code IS DISTINCT FROM left(coded.code, 50)
+            OR (recorded.has_end AND recorded.end_date IS DISTINCT FROM coded.end_at::date)
+            OR (recorded.has_value AND recorded.value_text IS DISTINCT FROM left(coded.value_text, 50))
         )
     )

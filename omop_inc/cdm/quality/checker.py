@@ -18,6 +18,7 @@ from omop_inc.cdm.quality import counting, results, rows, samples, violations
 from omop_inc.cdm.quality.conditions import moves_with_time
 from omop_inc.cdm.quality.counting import Count, Side
 from omop_inc.cdm.quality.facts import Check, checks_of, fact_checks
+from omop_inc.cdm.quality.plan import Plan, plan_counts
 from omop_inc.cdm.quality.queries import CheckQuery
 from omop_inc.cdm.quality.results import CheckResult, is_exceeded, is_of_presence, judge
 from omop_inc.cdm.spec import cdm_tables
@@ -144,7 +145,7 @@ class Checker:
         return moves_with_time(check) and known.violated > 0 and known.as_of != self.today
 
     def _count_whole(self, connection: Connection, table: str, checks: list[Check], part: Part) -> None:
-        plan = counting.plan_counts(self.world, table, checks, self.today)
+        plan = plan_counts(self.world, table, checks, self.today)
         names = [c for c in cdm_tables()[table].columns if self.world.catalogue.has(table, c)]
         changed = self.world.is_changed(table)
         query = rows.whole_table(self.world, table, names)
@@ -168,7 +169,7 @@ class Checker:
             known = self.stored[check.id]
             part.counts[check.id] = Count(violated=known.violated, denominator=known.denominator)
             part.samples[check.id] = known.samples
-        plan = counting.plan_counts(self.world, table, checks, self.today)
+        plan = plan_counts(self.world, table, checks, self.today)
         sides = self._sides(table, plan)
         if sides is None:
             return
@@ -182,11 +183,11 @@ class Checker:
             part.samples.pop(check.id)
         self._sample(connection, checks, sides[-1], part)
 
-    def _sides(self, table: str, plan: counting.Plan) -> list[Side] | None:
+    def _sides(self, table: str, plan: Plan) -> list[Side] | None:
         """The rows that go and those that come, each in its world; None where there are neither."""
         world = self.world
         before = rows.World(schemas=world.schemas, state="committed", catalogue=world.catalogue, changes=world.changes)
-        staying = rows.moved_rows(before, table, plan.columns, plan.lookups)
+        staying = rows.moved_rows(before, table, plan.columns, plan.looked_up)
         parts: list[list[sql.Composable]] = [[], []]
         if table in world.changes.tables:
             for one, target in zip(parts, rows.gone_and_added(world.schemas, table), strict=True):

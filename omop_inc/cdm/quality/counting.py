@@ -3,19 +3,21 @@
 Belongs here: that statement and the reading of its answer. Does not: what a check asks (conditions.py), which rows (rows.py).
 
 Most checks look at columns of few values: concepts, units, codes. So the rows are grouped by these first, with counts of what needs the
-other columns, and some thousand groups are then looked at instead of millions of rows; only they are joined with the vocabulary.
+other columns, and some thousand groups are then looked at instead of millions of rows; only they are joined with the vocabulary. What
+is looked up in other tables (person, death, visit) and the dates that are compared with it repeat as well: a visit's rows share them. So
+the rows are grouped by these too, and the groups are looked up (11 measurements a group in a real export).
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 
 from psycopg import sql
 
 from omop_inc.cdm.quality import concepts
-from omop_inc.cdm.quality.conditions import PERSON, Condition, Lookup, Question, concept_alias, is_of_rows, question
+from omop_inc.cdm.quality.conditions import PERSON, Condition, concept_alias
 from omop_inc.cdm.quality.facts import Check
+from omop_inc.cdm.quality.plan import GENDER, Plan
 from omop_inc.cdm.quality.rows import World, extended
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import name
@@ -56,78 +58,6 @@ class Side:
     sign: int = 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How the checks of a table are counted together."""
-
-    table: str
-    checks: tuple[Check, ...]  # all that can be counted
-    questions: Mapping[str, Question]  # of the checks of rows
-    keys: tuple[str, ...]  # columns by which rows are grouped
-    lookups: tuple[Lookup, ...]
-    columns: tuple[str, ...]  # of the rows, that are needed
-    has_gender: bool
-    has_number: bool  # whether it is a key that value_as_number is there
-
-    def of_type(self, *types: str) -> list[Check]:
-        """The checks of some types."""
-        return [check for check in self.checks if check.type in types]
-
-
-def plan_counts(world: World, table: str, checks: Iterable[Check], today: date) -> Plan:
-    """Find out what the checks of a table need; those of missing tables and columns are left out."""
-    there = world.catalogue
-    asked = {check.id: question(check, today) for check in checks if is_of_rows(check)}
-    asked = {
-        one: q
-        for one, q in asked.items()
-        if all(there.has(table, *c.columns) and all(there.has(look.table, look.key, *look.columns) for look in c.lookups) for c in q.conditions)
-    }
-    counted = [c for c in checks if c.id in asked or (c.field and not is_of_rows(c) and c.type in _OTHER and there.has(table, *_OTHER[c.type](c)))]
-    fields = {check.field for check in counted if check.type in _GROUPING} | {c for q in asked.values() for x in q.conditions for c in x.concepts}
-    by_value = [check for check in counted if check.type == "sourceValueCompleteness"]
-    keys = {str(one) for one in fields} | {x for check in by_value for x in (str(check.field), check.argument)}
-    units = any(check.type == "plausibleUnitConceptIds" for check in counted)
-    keys |= {"unit_concept_id"} if units else set()
-    lookups = _merged(look for q in asked.values() for c in q.conditions for look in c.lookups)
-    has_gender = any(check.type in concepts.GENDER_TYPES for check in counted) and there.has("person", "person_id", "gender_concept_id")
-    if has_gender:
-        lookups = _merged((*lookups, Lookup(field="person_id", table="person", key="person_id", columns=("gender_concept_id",))))
-    has_number = there.has(table, "value_as_number") and bool(keys)
-    own = {c for q in asked.values() for x in q.conditions for c in x.columns} | keys | {look.field for look in lookups}
-    own |= {str(check.field) for check in counted if check.field}
-    return Plan(
-        table=table,
-        checks=tuple(counted),
-        questions=asked,
-        keys=tuple(sorted(keys)),
-        lookups=lookups,
-        columns=tuple(sorted(own | ({"value_as_number"} if has_number else set()))),
-        has_gender=has_gender,
-        has_number=has_number,
-    )
-
-
-_GROUPING = frozenset({"plausibleUnitConceptIds", *concepts.GENDER_TYPES})
-# What the checks that are not of rows need: columns of the table.
-_OTHER: Mapping[str, Callable[[Check], tuple[str, ...]]] = {
-    "isPrimaryKey": lambda c: (str(c.field),),
-    "sourceValueCompleteness": lambda c: (str(c.field), c.argument),
-    "plausibleGender": lambda c: (str(c.field), "person_id"),
-    "plausibleGenderUseDescendants": lambda c: (str(c.field), "person_id"),
-    "plausibleUnitConceptIds": lambda c: (str(c.field), "unit_concept_id", "value_as_number"),
-}
-
-
-def _merged(lookups: Iterable[Lookup]) -> tuple[Lookup, ...]:
-    """One lookup per field and table, with all columns that are wanted."""
-    found: dict[str, Lookup] = {}
-    for one in lookups:
-        known = found.get(one.name, one)
-        found[one.name] = Lookup(field=one.field, table=one.table, key=one.key, columns=tuple(dict.fromkeys((*known.columns, *one.columns))))
-    return tuple(found[key] for key in sorted(found))
-
-
 def count(connection: Connection, plan: Plan, sides: Sequence[Side], *, constraints: bool) -> Counted:
     """Count a table's checks over some rows.
 
@@ -155,6 +85,7 @@ class _Statement:
         self._vocabulary = sides[0].world.schemas.vocabulary
         self._numbers: dict[str, int] = {}  # position of each condition's count, from 1; 0 is all rows
         self._grouped: list[tuple[int, Condition]] = []
+        self._related: list[tuple[int, Condition]] = []
         self._of_rows: list[tuple[int, Condition]] = []
 
     def read(self, connection: Connection) -> Counted:
@@ -193,12 +124,12 @@ class _Statement:
         if condition.key not in self._numbers:
             number = self._numbers[condition.key] = len(self._numbers) + 1
             is_grouped = bool(condition.concepts) or (not condition.lookups and condition.columns <= set(self._plan.keys))
-            (self._grouped if is_grouped and self._plan.keys else self._of_rows).append((number, condition))
+            is_related = bool(condition.lookups) or condition.columns <= set(self._plan.related)
+            (self._grouped if is_grouped and self._plan.keys else self._related if is_related else self._of_rows).append((number, condition))
         return self._numbers[condition.key]
 
     def _text(self) -> sql.Composed:
         plan = self._plan
-        rows = sql.SQL(" UNION ALL ").join(extended(s.world, s.rows, plan.columns, plan.lookups, s.sign) for s in self._sides)
         keys = [sql.SQL("{0} AS {0}").format(sql.Identifier(k)) for k in plan.keys]
         if plan.has_number:
             keys.append(sql.SQL("value_as_number IS NOT NULL AS {}").format(sql.Identifier(NUMBER_KNOWN)))
@@ -206,19 +137,42 @@ class _Statement:
             keys.append(sql.SQL("{} AS gender").format(sql.Identifier("row", f"{PERSON.name}.gender_concept_id")))
         counts = [sql.SQL("{} AS rows").format(self._rows_where(None))]
         counts += [sql.SQL("{} AS {}").format(self._rows_where(c.text), sql.Identifier(f"c{n}")) for n, c in self._of_rows]
-        grouping = sql.SQL(" GROUP BY {}").format(sql.SQL(", ").join(sql.SQL(str(n + 1)) for n in range(len(keys)))) if keys else sql.SQL("")
-        parts = [self._total_part()]
+        by_keys = sql.SQL(" GROUP BY {}").format(sql.SQL(", ").join(sql.SQL(str(n + 1)) for n in range(len(keys)))) if keys else sql.SQL("")
+        parts = [self._total_part(), *self._related_parts()]
         parts += [concepts.gender_part(plan.of_type(*concepts.GENDER_TYPES), self._vocabulary)] if plan.has_gender else []
         parts += concepts.unit_parts(plan.of_type("plausibleUnitConceptIds"))
         parts += [_value_part(n, check) for n, check in enumerate(plan.of_type("sourceValueCompleteness"))]
+        rows = [extended(s.world, s.rows, plan.columns, (GENDER,) if plan.has_gender else (), s.sign) for s in self._sides]
         return sql.SQL("WITH grouped AS MATERIALIZED (SELECT {} FROM ({}) AS {}{}){}{}").format(
             sql.SQL(", ").join([*keys, *counts]),
-            rows,
+            sql.SQL(" UNION ALL ").join(rows),
             sql.Identifier("row"),
-            grouping,
+            by_keys,
             self._concept_table(),
             sql.SQL(" UNION ALL ").join(parts),
         )
+
+    def _related_parts(self) -> list[sql.Composed]:
+        """One row per count of what is looked up in other tables: the rows are grouped by what they are looked up with."""
+        if not self._related:
+            return []
+        plan, sides = self._plan, []
+        listed = sql.SQL(", ").join(map(sql.Identifier, plan.related))
+        for side in self._sides:
+            groups = sql.SQL('(SELECT {0}, count(*) AS rows FROM {1} AS "row" GROUP BY {0})').format(listed, side.rows)
+            sides.append(extended(side.world, groups, (*plan.related, "rows"), plan.lookups, side.sign))
+        wanted = [sql.SQL('coalesce(sum("row".sign * "row".rows) FILTER (WHERE {}), 0)::bigint').format(c.text) for _, c in self._related]
+        return [
+            sql.SQL(
+                "SELECT 'count', total.number, NULL::uuid, total.value, NULL::bigint FROM (SELECT ARRAY[{}] AS counts FROM ({}) AS {}) AS summed"
+                " CROSS JOIN LATERAL unnest({}::integer[], counts) AS total (number, value)"
+            ).format(
+                sql.SQL(", ").join(wanted),
+                sql.SQL(" UNION ALL ").join(sides),
+                sql.Identifier("row"),
+                sql.Literal([n for n, _ in self._related]),
+            )
+        ]
 
     def _rows_where(self, condition: sql.Composable | None) -> sql.Composed:
         is_whole = len(self._sides) == 1

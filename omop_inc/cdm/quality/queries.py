@@ -21,7 +21,7 @@ from omop_inc.source.tables import SOURCE_TABLES
 Scope = Literal["row", "person", "whole"]
 CONTENT_ID = "content_id"  # the ids that were given to content, as transforms see them
 
-_LINE = re.compile(r"^-- (\w[\w ]*?):\s*(.+?)\s*$")
+_LINE = re.compile(r"^-- ([a-z]+(?: up)?):\s*(.+?)\s*$")
 _TABLE = re.compile(r"(\w+)\s*(?:\(([^)]*)\))?$")
 _KNOWN = frozenset({"grain", "reads", "looks up", "scope", "denominator", "severity", "threshold", "source"})
 

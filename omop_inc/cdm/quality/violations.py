@@ -144,6 +144,12 @@ class _Tables:
             rows = sql.SQL("SELECT {}, beside.person_id FROM {} AS image INNER JOIN {} AS beside ON beside.cost_id = image.cost_id").format(
                 columns(names, "image"), self._world.table(table), beside
             )
+        elif self._scope == "whole":  # the table itself, whatever is beside it
+            persons = sql.SQL("(SELECT DISTINCT {}, person_id FROM {})").format(columns(names), beside)
+            same = sql.SQL(" AND ").join(sql.SQL("beside.{0} = image.{0}").format(sql.Identifier(c)) for c in names)
+            rows = sql.SQL("SELECT {}, beside.person_id FROM {} AS image LEFT JOIN {} AS beside ON {}").format(
+                columns(names, "image"), self._world.table(table), persons, same
+            )
         else:
             rows = sql.SQL("SELECT {}, image.person_id FROM {} AS image").format(columns(names, "image"), beside)
         if not self._world.is_changed(table):
