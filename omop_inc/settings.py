@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     allow: str | None = Field(None, description="digest of the one snapshot for which a guard may be overridden")
     allow_older: bool = Field(False, description="apply a snapshot whose manifest is dated before the last one")
     renumber: bool = Field(False, description="full reload only: forget all ids and start afresh")
+    checks: Literal["fail", "warn", "off"] = Field("fail", description="what a run does when a check marked fail finds too many rows")
+    checks_dir: Path | None = Field(None, description="folder of your own checks, one SQL file each")
     workers: int = Field(default_factory=lambda: max(2, os.cpu_count() or 1), ge=1, le=64, description="connections")
     chunk_rows: int = Field(50_000, ge=100, description="rows checked and copied at a time")
     lock_wait_s: float = Field(1.5, ge=0, description="how long a second run waits for the first before it is skipped")

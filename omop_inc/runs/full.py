@@ -11,10 +11,11 @@ from psycopg import sql
 from omop_inc.cdm import lookups, outcomes
 from omop_inc.cdm.cut_texts import count_cut_texts
 from omop_inc.cdm.publish import Written, compare_with_committed, exchange
+from omop_inc.cdm.quality.checker import Checked
 from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, route_full, routed_sources, run_full
 from omop_inc.cdm.transforms import transforms, waits
 from omop_inc.crew import Crew
-from omop_inc.runs import accounting, guards
+from omop_inc.runs import accounting, checking, guards
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen, digest_snapshot
 from omop_inc.runs.increment import tell_codes
@@ -40,7 +41,7 @@ def full_load(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     """Build image and CDM beside from the snapshot (or, in append mode, from the image) and exchange them."""
     built = build_beside(run, seen, outcome)
     run.summary.cdm_tables = {table: dict(vars(written)) for table, written in built.written.items()}
-    _publish(run, built, outcome)
+    _publish(run, built, outcome, checking.check_built(run))
 
 
 def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: bool = True) -> Built:
@@ -132,7 +133,7 @@ def _transform(run: Run, transform: str, path: list[str]) -> None:
         counts.rows_written = result.rows
 
 
-def _publish(run: Run, built: Built, outcome: Outcome) -> None:
+def _publish(run: Run, built: Built, outcome: Outcome, checked: Checked | None) -> None:
     schemas = run.schemas
     with run.database.connection() as connection:
         staged = {table: accounting.count_staged(connection, schemas.next_staging, table) for table in SOURCE_TABLES}
@@ -162,6 +163,7 @@ def _publish(run: Run, built: Built, outcome: Outcome) -> None:
         accounting.check_accounts(run)
         accounting.check_outcomes(run.summary.outcomes, staged)
         _write_state(run, built, staged, generation)
+        checking.keep(run, checked, generation)
         counts.rows_written = sum(entry["total"] for entry in run.summary.cdm_tables.values())
 
 

@@ -196,6 +196,7 @@ def _count_unchanged(run: Run, seen: dict[str, Seen]) -> None:
         counts.unchanged = counts.read - counts.quarantined - counts.pending
         run.summary.source_tables[table] = counts
     run.summary.outcomes = run.last.summary.get("outcomes", {})
+    run.summary.checks = {**run.last.summary.get("checks", {}), **({"counted": 0} if run.last.summary.get("checks") else {})}
     for table, last in run.last.summary["cdm_tables"].items():
         run.summary.cdm_tables[table] = {"inserted": 0, "deleted": 0, "total": last["total"]}
 
