@@ -16,6 +16,7 @@ import gzip
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import TextIO
 
@@ -140,6 +141,9 @@ def select_uses(lookup: Lookup, selection: Selection, uses: list[Use]) -> dict[s
             answers[short_name(concept["concept_name"])] = concept_id
         if is_standard(lookup, concept_id) and concept["vocabulary_id"] == "UCUM":
             units[("UCUM", concept["concept_code"].casefold())] = concept_id
+    for text, code in other_spellings():
+        if (known := lookup.by_code.get(("UCUM", code))) and is_standard(lookup, known):
+            units.setdefault(("UCUM", text.casefold()), known)
     mapped: dict[str, set[str]] = {}
     for use in uses:
         found = mapped[use.place] = set()
@@ -149,6 +153,12 @@ def select_uses(lookup: Lookup, selection: Selection, uses: list[Use]) -> dict[s
             if [concept_id for concept_id in known if concept_id and select_concept(lookup, selection, concept_id)]:
                 found.add(text)
     return mapped
+
+
+def other_spellings() -> list[Code]:
+    """Give the shipped spellings of units that are not UCUM's, each with UCUM's code, the preferred one first."""
+    text = resources.files("omop_inc").joinpath("cdm", "units.csv").read_text(encoding="utf-8")
+    return [(row["unit_source_value"], row["ucum_code"]) for row in csv.DictReader(text.splitlines())]
 
 
 def select_fixed(lookup: Lookup, selection: Selection) -> list[int]:

@@ -2,6 +2,7 @@
 
     incremental.py   apply a snapshot: only what differs is loaded and transformed
     full_reload.py   rebuild the CDM beside from a whole snapshot, then exchange it
+    verify.py        prove that the CDM equals a rebuild
     vocabulary.py    load or upgrade a vocabulary from Athena's files
     check.py         the quality checks of the whole CDM
     tasks.py         the steps of a run as Prefect's tasks

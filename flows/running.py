@@ -21,8 +21,11 @@ from flows.tasks import PrefectConductor, harmless, tell
 from omop_inc.cli.terminal import show
 from omop_inc.errors import EXIT_FAILED, OmopIncError, SettingsError
 from omop_inc.runs.snapshots import Kind, Request, apply_snapshot
-from omop_inc.settings import load_settings
+from omop_inc.settings import Settings, load_settings
+from omop_inc.store.db import open_database
 from omop_inc.store.ledger import StepTiming
+from omop_inc.store.schemas import Schemas
+from omop_inc.telling.mapping import read_reports
 from omop_inc.telling.summary import Summary
 from omop_inc.telling.timings import Listener
 
@@ -30,6 +33,9 @@ from omop_inc.telling.timings import Listener
 # password and is never a parameter. Prefect's form takes each description from the flow's docstring.
 Mode = Literal["snapshot", "append"]
 UnknownColumns = Literal["freeze", "ignore"]
+
+# Rows of a mapping report on Prefect's pages: the most frequent ones matter.
+MOST_SHOWN = 100
 
 # Who else is told of every step: the line on the terminal of `python -m`.
 WATCHER: ContextVar[Listener | None] = ContextVar("watcher", default=None)
@@ -56,6 +62,8 @@ def apply_in_flow(kind: Kind, source: str, vocabulary: str | None, json_file: st
     except Exception as unexpected:  # noqa: BLE001 - its text may quote a row and must not reach Prefect
         return failed(unexpected)
     _publish_artifacts(summary, settings.cdm_schema)
+    if summary.status == "applied":
+        _publish_mapping(settings)
     try:
         show(summary, console(), Path(json_file) if json_file else None)
     except OSError as unwritable:
@@ -112,8 +120,29 @@ def _publish_artifacts(summary: Summary, schema: str) -> None:
     about = f"Run {summary.run_id}, schema '{schema}': {summary.kind} {summary.status}."
     publish_table(f"{schema}-source-rows", _named("source table", summed["source_tables"]), f"The fate of every source row. {about}")
     publish_table(f"{schema}-table-rows", _named("CDM table", summed["cdm_tables"]), f"Rows of the CDM. {about}")
+    outcomes = [{"source table": t, "outcome": o, "rows": n} for t, counts in summary.outcomes.items() for o, n in counts.items()]
+    publish_table(f"{schema}-outcomes", outcomes, f"Loaded rows by the CDM tables that hold them, or the rule that gives them none. {about}")
     publish_table(f"{schema}-checks", summed["checks"].get("not_passed", []), f"Checks that did not pass. {about}")
     publish_table(f"{schema}-timings", summed["steps"], f"Seconds and rows of every step. {about}")
+
+
+def _publish_mapping(settings: Settings) -> None:
+    """Show how well the CDM is mapped: counts, codes and their descriptions; what quotes rows is only counted."""
+    schemas = Schemas(cdm=settings.cdm_schema, vocabulary=settings.vocabulary_schema)
+    try:
+        database = open_database(settings)
+        try:
+            with database.connection() as connection:
+                reports = read_reports(connection, schemas)
+        finally:
+            database.close()
+    except OmopIncError as error:
+        get_run_logger().warning("The mapping reports are not shown: %s", harmless(error))
+        return
+    for report in reports:
+        about = f"{report.title}, schema '{schemas.cdm}': {len(report.rows):,} rows"
+        rows = report.dicts()[:MOST_SHOWN] if not report.has_values else [{"distinct": len(report.rows), "records": sum(r[-1] for r in report.rows)}]
+        publish_table(f"{schemas.cdm}-{report.name}", rows, f"{about}; at most {MOST_SHOWN} are shown, omop-inc report shows all.")
 
 
 def publish_table(key: str, rows: list[dict[str, Any]], about: str) -> None:

@@ -14,11 +14,12 @@ from typing import Any, Generic, Self, TypeVar
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from omop_inc.errors import OmopIncError
-from omop_inc.runs.conductor import FIRST_WAIT_S, LONGEST_WAIT_S, TRIES, is_transient
+from omop_inc.runs.conductor import FIRST_WAIT_S, LONGEST_WAIT_S, TRIES, After, in_order, is_transient
 from omop_inc.store.ledger import StepTiming
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class PrefectConductor:
     """Carries out steps as task runs of the present flow run, several at a time; use it as a context."""
 
     def __init__(self, workers: int) -> None:
+        self._workers = workers
         self._runner: ThreadPoolTaskRunner[None] = ThreadPoolTaskRunner(max_workers=workers)
 
     def __enter__(self) -> Self:
@@ -49,14 +51,20 @@ class PrefectConductor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._runner.__exit__(kind, error, trace)
 
-    def each(self, step: str, tables: Sequence[str], work: Callable[[str], T]) -> dict[str, T]:
-        """Do the work of every table; the first error in the order of the tables is raised when all have ended."""
+    def each(self, step: str, tables: Sequence[str], work: Callable[[str], T], after: After | None = None) -> dict[str, T]:
+        """Do the work of every table; the first error in the order of the tables is raised when all that began have ended."""
         kept: _Kept[T] = _Kept(work)
         carried_out = _as_task(step, kept)
-        futures = {table: self._runner.submit(carried_out, {"table": table}) for table in tables}
-        for future in futures.values():
-            future.wait()
+        futures: dict[str, PrefectFuture[None]] = {}
+
+        def start(table: str, tell_end: Callable[[], None]) -> Callable[[], bool]:
+            future = futures[table] = self._runner.submit(carried_out, {"table": table})
+            future.add_done_callback(lambda _: tell_end())
+            return lambda: table in kept.results
+
+        in_order(tables, after, self._workers, start)
         for table, future in futures.items():
+            future.wait()
             if table not in kept.results:
                 raise kept.errors.get(table) or _lost(step, table, future.state)
         return {table: kept.results[table] for table in tables}

@@ -6,14 +6,21 @@ Belongs here: names, types, defaults and their checks. Does not: what is done wi
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from omop_inc.errors import SettingsError
 
 Mode = Literal["snapshot", "append"]
+
+# Optimisations that can be left out, each alone, to measure what it is worth (docs/benchmarks.md).
+Switch = Literal[
+    "analyze", "chunking", "concurrency", "copy", "disk_cache", "drop_indexes", "file_digests", "pool", "postgres_settings", "unlogged"
+]  # fmt: skip
+# Some are no more than a setting at its extreme.
+EXTREMES: dict[str, dict[str, Any]] = {"concurrency": {"workers": 1}, "chunking": {"chunk_rows": 1 << 40}}
 
 # The longest suffix we put behind a schema's name is "_staging_next"; PostgreSQL's names end at 63 bytes.
 MAX_SCHEMA_NAME = 40
@@ -33,6 +40,8 @@ class Settings(BaseSettings):
     postgres_bin: Path | None = Field(None, description="folder of PostgreSQL's programs for the embedded database")
     cdm_schema: str = Field("cdm", description="schema of the CDM tables; every CDM schema has a store of its own")
     vocabulary_schema: str = Field("vocab", description="schema of the vocabulary, shared by all CDM schemas")
+    units: Path | None = Field(None, description="CSV of other spellings of units (unit_source_value,ucum_code), before the shipped one")
+    time_zone: str = Field("UTC", description="zone of the CDM's dates and times, by its name in PostgreSQL")
     mode: Mode = Field("snapshot", description="snapshot: an absent row was removed; append: nothing is removed")
     unknown_columns: Literal["freeze", "ignore"] = Field("freeze", description="what an unknown column does")
     foreign_keys: bool = Field(False, description="add the CDM's foreign keys (they cost time at every load)")
@@ -45,6 +54,16 @@ class Settings(BaseSettings):
     chunk_rows: int = Field(50_000, ge=100, description="rows checked and copied at a time")
     lock_wait_s: float = Field(1.5, ge=0, description="how long a second run waits for the first before it is skipped")
     keep_runs: int = Field(100, ge=1, description="ledger and timing rows kept of runs that changed nothing")
+    without: Annotated[frozenset[Switch], NoDecode] = Field(frozenset(), description="optimisations left out, to measure them; parted by commas")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_extremes(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Split the switches, and carry out those that are other settings at their extreme."""
+        given = values.get("without", ())
+        names = frozenset(filter(None, map(str.strip, given.split(",")))) if isinstance(given, str) else frozenset(given)
+        extremes = [EXTREMES[name] for name in sorted(names) if name in EXTREMES]
+        return {**values, "without": names, **{name: value for extreme in extremes for name, value in extreme.items()}}
 
     @field_validator("cdm_schema", "vocabulary_schema")
     @classmethod
@@ -52,6 +71,18 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"[a-z_][a-z0-9_]*", name) or len(name) > MAX_SCHEMA_NAME or name.startswith("pg_"):
             raise ValueError(f"expected lower-case letters, digits and _ (at most {MAX_SCHEMA_NAME}), not starting with a digit or pg_")
         return name
+
+    @field_validator("time_zone")
+    @classmethod
+    def _check_time_zone(cls, zone: str) -> str:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_+/-]{0,62}", zone):
+            raise ValueError("expected the name of a time zone, such as America/New_York")
+        return zone
+
+    @field_validator("units", mode="before")
+    @classmethod
+    def _no_units(cls, path: Any) -> Any:
+        return path or None
 
     @field_validator("database_url")
     @classmethod

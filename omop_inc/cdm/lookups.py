@@ -14,8 +14,11 @@ from omop_inc import __version__
 from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.code_map import CodeMapReport, mapping_fingerprint, resolve
 from omop_inc.cdm.concepts import CDM_VERSION_CONCEPTS
+from omop_inc.cdm.local_time import UTC
 from omop_inc.cdm.transforms import transforms, views_of
-from omop_inc.cdm.vocabulary import stored_vocabulary
+from omop_inc.cdm.vocabulary import search_path, stored_vocabulary
+from omop_inc.resources import read_sql
+from omop_inc.settings import Settings
 from omop_inc.source.hashing import HASH_VERSION
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
@@ -34,13 +37,15 @@ class Parameters:
     vocabulary_version: str
     vocabulary_fingerprint: str
     cdm_version_concept_id: int
+    time_zone: str
 
 
-def made_under(connection: Connection, schemas: Schemas) -> dict[str, str]:
-    """What decides the CDM beside the rows: the vocabulary, and each transform's SQL with the views that it reads."""
+def made_under(connection: Connection, schemas: Schemas, settings: Settings) -> dict[str, str]:
+    """What decides the CDM beside the rows: vocabulary, units, time zone, and each transform's SQL with the views that it reads."""
     texts = {name: "\0".join(file.text for file in (transform, *views_of(transform))) for name, transform in transforms().items()}
     return {
-        "vocabulary": mapping_fingerprint(connection, schemas.vocabulary),
+        "vocabulary": mapping_fingerprint(connection, schemas.vocabulary, settings.units),
+        "time_zone": settings.time_zone,
         **{f"{TRANSFORM_KEY}{name}": hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
         "hash_version": str(HASH_VERSION),
         "tool": __version__,
@@ -48,14 +53,14 @@ def made_under(connection: Connection, schemas: Schemas) -> dict[str, str]:
 
 
 def whole_transforms(before: Mapping[str, str], now: Mapping[str, str]) -> frozenset[str]:
-    """The transforms that must look at every person again: all after a change of vocabulary, else those whose SQL changed."""
-    if before.get("vocabulary") != now["vocabulary"]:
+    """The transforms that must look at every person again: all after a change of vocabulary or zone, else those whose SQL changed."""
+    if before.get("vocabulary") != now["vocabulary"] or before.get("time_zone", UTC) != now["time_zone"]:
         return frozenset(transforms())
     return frozenset(name for name in transforms() if before.get(TRANSFORM_KEY + name) != now[TRANSFORM_KEY + name])
 
 
-def read_parameters(connection: Connection, schemas: Schemas, snapshot_date: date | None) -> Parameters:
-    """The parameters of a run with this vocabulary."""
+def read_parameters(connection: Connection, schemas: Schemas, snapshot_date: date | None, time_zone: str) -> Parameters:
+    """The parameters of a run with this vocabulary and zone."""
     stored = stored_vocabulary(connection, schemas.vocabulary)
     query = sql.SQL("SELECT concept_id FROM {} WHERE concept_id = ANY(%s) ORDER BY array_position(%s, concept_id) LIMIT 1")
     candidates = list(CDM_VERSION_CONCEPTS)
@@ -67,21 +72,20 @@ def read_parameters(connection: Connection, schemas: Schemas, snapshot_date: dat
         vocabulary_version=(stored.version if stored else None) or "",
         vocabulary_fingerprint=stored.fingerprint if stored else "",
         cdm_version_concept_id=concept or 0,
+        time_zone=time_zone,
     )
 
 
-def create_lookups(connection: Connection, schemas: Schemas, parameters: Parameters, *, renumber: bool = False) -> None:
-    """Make run_parameter, the ids of content, and the empty tables of what is in use."""
+def create_lookups(connection: Connection, schemas: Schemas, *, renumber: bool = False) -> None:
+    """Make the empty tables of parameters, of the ids of content, and of what is in use."""
     run = sql.Identifier(schemas.run)
     execute(
         connection,
         sql.SQL(
-            "CREATE TABLE {}.run_parameter (snapshot_date date, tool_version text, hash_version integer, vocabulary_version text,"
-            " vocabulary_fingerprint text, cdm_version_concept_id integer)"
+            "CREATE UNLOGGED TABLE {}.run_parameter (snapshot_date date, tool_version text, hash_version integer, vocabulary_version text,"
+            " vocabulary_fingerprint text, cdm_version_concept_id integer, time_zone text)"
         ).format(run),
     )
-    row = tuple(vars(parameters).values())
-    execute(connection, sql.SQL("INSERT INTO {}.run_parameter VALUES (%s, %s, %s, %s, %s, %s)").format(run), row)
     sequence = sql.Literal(name(schemas.state, "row_id_seq").as_string(connection))
     execute(
         connection,
@@ -97,6 +101,18 @@ def create_lookups(connection: Connection, schemas: Schemas, parameters: Paramet
         ("answer_in_use", "value_text text"),
     ):
         execute(connection, sql.SQL("CREATE UNLOGGED TABLE {}.{} ({})").format(run, sql.Identifier(table), sql.SQL(columns)))
+
+
+def create_map_tables(connection: Connection, schemas: Schemas) -> None:
+    """Make the tables of resolved codes; `resolve_codes` makes them itself where they are missing."""
+    with search_path(connection, schemas.run):
+        execute(connection, read_sql("ddl/vocab_map.sql"))
+
+
+def write_parameters(connection: Connection, schemas: Schemas, parameters: Parameters) -> None:
+    """Write the run's parameters."""
+    row = tuple(vars(parameters).values())
+    execute(connection, sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s, %s, %s, %s)").format(name(schemas.run, "run_parameter")), row)
 
 
 def gather_codes(connection: Connection, schemas: Schemas, rows: str, *, with_known: bool) -> None:
@@ -118,9 +134,10 @@ def gather_codes(connection: Connection, schemas: Schemas, rows: str, *, with_kn
         execute(connection, statement.format(name(schemas.run, f"{kind}_in_use"), query, known))
 
 
-def resolve_codes(connection: Connection, schemas: Schemas, cache: MapCache) -> CodeMapReport:
+def resolve_codes(connection: Connection, schemas: Schemas, settings: Settings) -> CodeMapReport:
     """Resolve what was gathered into code_map, unit_map, answer_map and fixed_concept."""
-    return resolve(connection, schemas.run, schemas.vocabulary, cache)
+    cache = None if "disk_cache" in settings.without else MapCache(settings.cache_dir)
+    return resolve(connection, schemas.run, schemas.vocabulary, cache, settings.units)
 
 
 def keep_codes(connection: Connection, schemas: Schemas) -> None:

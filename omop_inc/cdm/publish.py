@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from omop_inc.cdm.delta import PERSON_BESIDE
-from omop_inc.cdm.results import identity
+from omop_inc.cdm.results import beside_columns, beside_name, identity
 from omop_inc.cdm.spec import (
     CdmTable,
     cdm_tables,
@@ -45,19 +45,14 @@ def apply_difference(connection: Connection, schemas: Schemas, transform: str, r
     target, gone, added = name(schemas.cdm, transform), name(schemas.run, f"gone_{transform}"), name(schemas.run, f"added_{transform}")
     deleted = _delete(connection, target, gone, table)
     if transform in PERSON_BESIDE:
-        beside = name(schemas.state, f"{transform}_person")
+        beside = name(schemas.state, beside_name(transform))
         _delete(connection, beside, gone, table)
-        kept = _beside_columns(transform)
+        kept = beside_columns(transform)
         execute(connection, sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(beside, columns(kept), columns(kept), added))
     insert = sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2}").format(target, columns(table.columns), added)
     inserted = execute(connection, insert).rowcount
     _feed(connection, schemas, table, run_id)
     return Written(inserted=inserted, deleted=deleted)
-
-
-def _beside_columns(transform: str) -> tuple[str, ...]:
-    own = ("cost_id",) if transform == "cost" else cdm_tables()[transform].columns
-    return ("person_id", *own)
 
 
 def _delete(connection: Connection, target: sql.Identifier, gone: sql.Identifier, table: CdmTable) -> int:
@@ -125,7 +120,7 @@ def exchange(connection: Connection, schemas: Schemas, run_id: str, *, is_first:
     for transform in transforms():
         _feed_exchange(connection, schemas, cdm_tables()[transform], run_id, is_first=is_first)
         if transform in PERSON_BESIDE:
-            _keep_persons(connection, schemas, transform)
+            replace_table(connection, schemas.run, schemas.state, beside_name(transform))
         replace_table(connection, schemas.next_cdm, schemas.cdm, transform)
     for table in tables_of("cdm"):
         _create_missing(connection, schemas, table)
@@ -140,14 +135,6 @@ def _feed_exchange(connection: Connection, schemas: Schemas, table: CdmTable, ru
         execute(connection, statement, (run_id, table.name))
     else:
         _feed(connection, schemas, table, run_id)
-
-
-def _keep_persons(connection: Connection, schemas: Schemas, transform: str) -> None:
-    beside, kept = name(schemas.state, f"{transform}_person"), columns(_beside_columns(transform))
-    built = name(schemas.next_cdm, transform)
-    execute(connection, sql.SQL("DELETE FROM {}").format(beside))
-    execute(connection, sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2}").format(beside, kept, built))
-    execute(connection, sql.SQL("ALTER TABLE {} DROP COLUMN person_id").format(built))
 
 
 def _create_missing(connection: Connection, schemas: Schemas, table: CdmTable) -> None:

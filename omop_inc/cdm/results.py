@@ -10,11 +10,13 @@ import psycopg
 from psycopg import sql
 
 from omop_inc.cdm.delta import PERSON_BESIDE, Delta, has_person, scope_name
+from omop_inc.cdm.local_time import UTC, has_instants, local_columns
 from omop_inc.cdm.scope import build_scope
 from omop_inc.cdm.spec import CdmTable, cdm_tables, create_table, index_statements, primary_key_statement
-from omop_inc.cdm.transforms import SqlFile, code_views, transforms, view_order, views
-from omop_inc.cdm.world import build_world, create_schema, create_views, set_search_path
+from omop_inc.cdm.transforms import EVENT_VIEW, ROUTED_VIEW, SqlFile, code_views, transforms, view_order, views
+from omop_inc.cdm.world import create_schema, create_view, create_views, set_search_path, world_path
 from omop_inc.errors import TransformError
+from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store.db import Connection, Database, execute, fetch_value, translate
 from omop_inc.store.schemas import Schemas, columns, name, row_of
 
@@ -57,26 +59,48 @@ def execute_transform(connection: Connection, transform: SqlFile, path: list[str
     execute(connection, "SET LOCAL search_path TO DEFAULT")
 
 
+def create_result_tables(connection: Connection, schemas: Schemas) -> None:
+    """Make what the transforms of an increment write, and the tables of the difference to the committed rows."""
+    execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} (transform text PRIMARY KEY)").format(name(schemas.run, "ran")))
+    for transform in transforms():
+        result = name(schemas.result, transform)
+        execute(connection, create_table(cdm_tables()[transform], schemas.result, unlogged=True, constraints=False))
+        if transform in PERSON_BESIDE:
+            execute(connection, sql.SQL("ALTER TABLE {} ADD COLUMN person_id bigint").format(result))
+        for kind in ("gone", "added"):
+            statement = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {})")
+            execute(connection, statement.format(name(schemas.run, f"{kind}_{transform}"), result))
+
+
 def run_increment(database: Database, delta: Delta, transform: str) -> Result:
     """Run one transform for its affected persons, in one transaction on a connection of its own."""
     schemas, table = delta.schemas, cdm_tables()[transform]
+    result = name(schemas.result, transform)
     with database.connection() as connection:
+        _empty(connection, schemas, transform)
         persons = build_scope(connection, delta, transform)
         if not persons:
             return Result()
-        path = build_world(connection, delta, transform)
-        execute(connection, create_table(table, schemas.result, unlogged=True, constraints=False))
-        if transform in PERSON_BESIDE:
-            execute(connection, sql.SQL("ALTER TABLE {} ADD COLUMN person_id bigint").format(name(schemas.result, transform)))
-        execute_transform(connection, transforms()[transform], path)
-        execute(connection, sql.SQL("ANALYZE {}").format(name(schemas.result, transform)))
-        rows = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(name(schemas.result, transform))))
+        execute(connection, sql.SQL("INSERT INTO {} VALUES (%s)").format(name(schemas.run, "ran")), (transform,))
+        execute_transform(connection, transforms()[transform], world_path(schemas, transform))
+        execute(connection, sql.SQL("ANALYZE {}").format(result))
+        rows = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(result)))
         gone, added = _difference(connection, delta, table)
     return Result(persons=persons, rows=rows, gone=gone, added=added)
 
 
+def _empty(connection: Connection, schemas: Schemas, transform: str) -> None:
+    """Empty what a try whose COMMIT was not answered may have left; a no-op at the first."""
+    execute(connection, sql.SQL("DELETE FROM {} WHERE transform = %s").format(name(schemas.run, "ran")), (transform,))
+    tables = [name(schemas.result, transform), *(name(schemas.run, f"{kind}_{transform}") for kind in ("gone", "added"))]
+    if has_person(transform):
+        tables.append(name(schemas.run, scope_name(transform)))
+    for one in tables:
+        execute(connection, sql.SQL("DELETE FROM {}").format(one))
+
+
 def _difference(connection: Connection, delta: Delta, table: CdmTable) -> tuple[int, int]:
-    """Make `gone_<table>` and `added_<table>`: the rows by which the result differs from the committed ones."""
+    """Fill `gone_<table>` and `added_<table>`: the rows by which the result differs from the committed ones."""
     schemas = delta.schemas
     names = (*table.columns, "person_id") if table.name in PERSON_BESIDE else table.columns
     parts = {
@@ -93,9 +117,9 @@ def _difference(connection: Connection, delta: Delta, table: CdmTable) -> tuple[
         ("gone", "old", "SELECT {listed} FROM ({old}) AS old LEFT JOIN {result} AS new ON {same} WHERE new.{key} IS NULL OR {differs}"),
         ("added", "new", "SELECT {listed} FROM {result} AS new LEFT JOIN ({old}) AS old ON {same} WHERE old.{key} IS NULL OR {differs}"),
     ):
-        query = sql.SQL(text).format(listed=columns(list(names), mine), **parts)
         target = name(schemas.run, f"{kind}_{table.name}")
-        counts.append(execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} AS ").format(target) + query).rowcount)
+        query = sql.SQL("INSERT INTO {target} ({names}) " + text)
+        counts.append(execute(connection, query.format(target=target, names=columns(names), listed=columns(names, mine), **parts)).rowcount)
         execute(connection, sql.SQL("ANALYZE {}").format(target))
     return counts[0], counts[1]
 
@@ -124,32 +148,109 @@ def full_path(schemas: Schemas) -> list[str]:
     return [schemas.run, schemas.delta, schemas.next_staging, schemas.next_cdm, schemas.state, schemas.vocabulary]
 
 
-def prepare_full(connection: Connection, schemas: Schemas) -> None:
-    """Make the CDM tables of a full load beside, and over the whole new image the views that tell which codes are in use."""
+def prepare_full(connection: Connection, schemas: Schemas, time_zone: str) -> None:
+    """Make the schemas of a full load's CDM, and over the whole new image the views that tell which codes are in use."""
     for schema in (schemas.delta, schemas.next_cdm):
         create_schema(connection, schema)
-    for transform in transforms():
-        execute(connection, create_table(cdm_tables()[transform], schemas.next_cdm))
-        if transform in PERSON_BESIDE:
-            execute(connection, sql.SQL("ALTER TABLE {} ADD COLUMN person_id bigint").format(name(schemas.next_cdm, transform)))
+    for table in SOURCE_TABLES.values() if time_zone != UTC else ():
+        if has_instants(table):  # along the search path the view comes before the image
+            text = sql.SQL("SELECT {} FROM {} AS image").format(local_columns(table, "image", time_zone), name(schemas.next_staging, table.name))
+            create_view(connection, name(schemas.delta, table.name), text)
     create_views(connection, schemas.delta, code_views(), full_path(schemas))
 
 
 def prepare_full_views(connection: Connection, schemas: Schemas) -> None:
-    """Make the other shared views; they join the look-ups, which must be there."""
-    others = [views()[n] for n in view_order() if views()[n] not in code_views()]
+    """Make the other shared views; they join the look-ups, which must be there.
+
+    The routed view becomes a table with a partition for each CDM table, to be filled by `route_full`: seven transforms read it,
+    and each would work out all of it again (15 of 74 CPU seconds at 1 GB).
+    """
+    others = [views()[n] for n in view_order() if views()[n] not in code_views() and n != ROUTED_VIEW]
     create_views(connection, schemas.delta, others, full_path(schemas))
+    create_views(connection, schemas.delta, [views()[ROUTED_VIEW]], full_path(schemas))
+    routed = name(schemas.run, ROUTED_VIEW)  # found before the view
+    statement = sql.SQL("CREATE TABLE {} (LIKE {}) PARTITION BY LIST (target_table)")
+    execute(connection, statement.format(routed, name(schemas.delta, ROUTED_VIEW)))
+    for target in routed_targets():
+        part = sql.SQL("CREATE UNLOGGED TABLE {} PARTITION OF {} FOR VALUES IN ({})")
+        execute(connection, part.format(name(schemas.run, f"routed_{target}"), routed, sql.Literal(target)))
 
 
-def run_full(database: Database, schemas: Schemas, transform: str, path: list[str], *, foreign_keys: bool) -> Result:
-    """Run one transform over everything into the CDM built beside, then index and analyze its table."""
+def routed_targets() -> list[str]:
+    """The transforms that read the routed view."""
+    return [n for n, transform in transforms().items() if ROUTED_VIEW in transform.view_reads]
+
+
+def routed_sources() -> list[str]:
+    """The source tables whose rows are routed."""
+    return sorted(views()[EVENT_VIEW].source_reads)
+
+
+def route_full(database: Database, schemas: Schemas, source_table: str) -> int:
+    """Route the rows of one source table of a full load.
+
+    Returns:
+        The number of routed rows.
+    """
+    # The condition on a constant column leaves one branch of the view to the planner.
+    statement = sql.SQL("INSERT INTO {} SELECT * FROM {} WHERE source_table = {}")
+    with database.connection() as connection:
+        routed, whole = name(schemas.run, ROUTED_VIEW), name(schemas.delta, ROUTED_VIEW)
+        return execute(connection, statement.format(routed, whole, sql.Literal(source_table))).rowcount
+
+
+def run_full(database: Database, schemas: Schemas, transform: str, path: list[str], *, foreign_keys: bool, index_first: bool = False) -> Result:
+    """Run one transform over everything into a table of the CDM built beside, then (or first) index, and analyze it.
+
+    The table is made in the transaction that fills it: where `wal_level` is `minimal` its rows are then written once.
+    """
     table = cdm_tables()[transform]
     target = name(schemas.next_cdm, transform)
     with database.connection() as connection:
+        execute(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(target))
+        execute(connection, create_table(table, schemas.next_cdm))
+        if transform in PERSON_BESIDE:
+            execute(connection, sql.SQL("ALTER TABLE {} ADD COLUMN person_id bigint").format(target))
+        if transform in routed_targets():
+            execute(connection, sql.SQL("ANALYZE {}").format(name(schemas.run, f"routed_{transform}")))
+        if index_first:
+            _index(connection, schemas, table, foreign_keys=foreign_keys)
         execute_transform(connection, transforms()[transform], path)
-        key = primary_key_statement(table, schemas.next_cdm)
-        for statement in ([key] if key else []) + list(index_statements(table, schemas.next_cdm, foreign_keys=foreign_keys)):
-            execute(connection, statement)
+        if transform in PERSON_BESIDE:
+            _build_beside(connection, schemas, transform)
+        if not index_first:
+            _index(connection, schemas, table, foreign_keys=foreign_keys)
         execute(connection, sql.SQL("ANALYZE {}").format(target))
         rows = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(target)))
     return Result(persons=0, rows=rows, gone=0, added=rows)
+
+
+def _index(connection: Connection, schemas: Schemas, table: CdmTable, *, foreign_keys: bool) -> None:
+    key = primary_key_statement(table, schemas.next_cdm)
+    for statement in ([key] if key else []) + list(index_statements(table, schemas.next_cdm, foreign_keys=foreign_keys)):
+        execute(connection, statement)
+
+
+def beside_name(transform: str) -> str:
+    """The table that holds the person of each row of a CDM table without a person column."""
+    return f"{transform}_person"
+
+
+def beside_columns(transform: str) -> tuple[str, ...]:
+    """Its columns: the person and what tells the rows apart."""
+    own = ("cost_id",) if transform == "cost" else cdm_tables()[transform].columns
+    return ("person_id", *own)
+
+
+def _build_beside(connection: Connection, schemas: Schemas, transform: str) -> None:
+    """Move the persons out of a table built beside into a table of their own, indexed as sql/ddl/state.sql does."""
+    target, built = name(schemas.run, beside_name(transform)), name(schemas.next_cdm, transform)
+    listed = columns(beside_columns(transform))
+    execute(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(target))
+    execute(connection, sql.SQL("CREATE TABLE {} (LIKE {})").format(target, name(schemas.state, beside_name(transform))))
+    execute(connection, sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2}").format(target, listed, built))
+    if transform == "cost":
+        execute(connection, sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (cost_id)").format(target))
+    execute(connection, sql.SQL("CREATE INDEX ON {} (person_id)").format(target))
+    execute(connection, sql.SQL("ANALYZE {}").format(target))
+    execute(connection, sql.SQL("ALTER TABLE {} DROP COLUMN person_id").format(built))

@@ -12,16 +12,16 @@ from omop_inc.cdm.transforms import ROUTED_VIEW, SqlFile, all_reads, code_views,
 from omop_inc.cdm.world import create_schema, create_view, create_views
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store.db import Connection, execute, fetch_value
-from omop_inc.store.schemas import name
+from omop_inc.store.schemas import Schemas, name
 
 
 def visible_rows(delta: Delta, table: SourceTable, names: Iterable[str]) -> list[sql.Composed]:
-    """Queries for the rows that entered and that left, of which a listed column changed.
+    """Queries for the rows that entered and that left, of which a listed column changed; none for a table that is as it was."""
+    return _visible_rows(delta.schemas, table, names) if table.name in delta.settled else []
 
-    A changed row whose listed columns are as before is not seen; a new or removed one always is.
-    """
-    if table.name not in delta.settled:
-        return []
+
+def _visible_rows(schemas: Schemas, table: SourceTable, names: Iterable[str]) -> list[sql.Composed]:
+    """A changed row whose listed columns are as before is not seen; a new or removed one always is."""
     parts = []
     compared = [n for n in names if n not in ("row_id", "row_hash")]
     for mine, other in (("_in", "_out"), ("_out", "_in")):
@@ -30,7 +30,7 @@ def visible_rows(delta: Delta, table: SourceTable, names: Iterable[str]) -> list
         )
         parts.append(
             sql.SQL("SELECT mine.* FROM {} AS mine WHERE NOT EXISTS (SELECT FROM {} AS other WHERE other.row_id = mine.row_id AND {})").format(
-                name(delta.schemas.run, table.name + mine), name(delta.schemas.run, table.name + other), same
+                name(schemas.run, table.name + mine), name(schemas.run, table.name + other), same
             )
         )
     return parts
@@ -40,25 +40,19 @@ def _owner(table: SourceTable) -> list[str]:
     return [table.patient or "id"]
 
 
-def build_delta_views(connection: Connection, delta: Delta) -> None:
-    """Make the world of the delta alone, with the views that tell its codes."""
-    schemas = delta.schemas
+def create_delta_views(connection: Connection, schemas: Schemas) -> None:
+    """Make the world of the delta alone, with the views that tell its codes and where its rows go; the look-ups must be there."""
     create_schema(connection, schemas.delta)
     reads: dict[str, set[str]] = {"observations": {"units", "value", "type"}}
     for view in (*code_views(), *_routed_views()):
         for table, names in view.source_reads.items():
             reads.setdefault(table, set()).update(names)
     for table, seen in sorted(reads.items()):
-        parts = visible_rows(delta, SOURCE_TABLES[table], sorted(seen)) or [
-            sql.SQL("SELECT * FROM {} WHERE false").format(name(schemas.staging, table))
-        ]
+        parts = _visible_rows(schemas, SOURCE_TABLES[table], sorted(seen))
         create_view(connection, name(schemas.delta, table), sql.SQL(" UNION ALL ").join(parts))
-    create_views(connection, schemas.delta, code_views(), _delta_path(delta))
-
-
-def _delta_path(delta: Delta) -> list[str]:
-    schemas = delta.schemas
-    return [schemas.delta, schemas.run, schemas.state, schemas.vocabulary]
+    path = [schemas.delta, schemas.run, schemas.state, schemas.vocabulary]
+    create_views(connection, schemas.delta, [*code_views(), *_routed_views()], path)
+    execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} (target_table text, patient uuid)").format(name(schemas.run, "routed")))
 
 
 def _routed_views() -> list[SqlFile]:
@@ -67,17 +61,23 @@ def _routed_views() -> list[SqlFile]:
     return [view for view in chain if view not in code_views()]
 
 
-def gather_routed(connection: Connection, delta: Delta) -> None:
-    """Note which persons' delta rows go to which CDM table, once for all transforms; the look-ups must be there."""
-    create_views(connection, delta.schemas.delta, _routed_views(), _delta_path(delta))
-    statement = sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT DISTINCT target_table, patient FROM {}").format(
-        name(delta.schemas.run, "routed"), name(delta.schemas.delta, ROUTED_VIEW)
-    )
-    execute(connection, statement)
+def gather_routed(connection: Connection, schemas: Schemas) -> None:
+    """Note which persons' delta rows go to which CDM table, once for all transforms."""
+    statement = sql.SQL("INSERT INTO {} SELECT DISTINCT target_table, patient FROM {}")
+    execute(connection, statement.format(name(schemas.run, "routed"), name(schemas.delta, ROUTED_VIEW)))
+
+
+def create_scope_tables(connection: Connection, schemas: Schemas) -> None:
+    """Make the tables of each transform's persons, and the view of all persons before or after the run."""
+    for transform in filter(has_person, transforms()):
+        statement = sql.SQL("CREATE UNLOGGED TABLE {} (patient uuid PRIMARY KEY, person_id bigint NOT NULL)")
+        execute(connection, statement.format(name(schemas.run, scope_name(transform))))
+    query = sql.SQL("SELECT id AS patient, row_id AS person_id FROM {} UNION SELECT id, row_id FROM {}")
+    create_view(connection, name(schemas.run, "known_person"), query.format(name(schemas.staging, "patients"), name(schemas.run, "patients_in")))
 
 
 def build_scope(connection: Connection, delta: Delta, transform: str) -> int:
-    """Make the table of a transform's persons (patient, person_id).
+    """Fill the table of a transform's persons (patient, person_id).
 
     Returns:
         The number of persons; for a transform without a person 1 if it must run, else 0.
@@ -87,7 +87,6 @@ def build_scope(connection: Connection, delta: Delta, transform: str) -> int:
     if not has_person(transform):
         return int(transform in (delta.forced | delta.whole) or _is_touched(connection, delta, sources, cdm_reads))
     target = name(schemas.run, scope_name(transform))
-    execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} (patient uuid PRIMARY KEY, person_id bigint NOT NULL)").format(target))
     parts = [*_source_persons(delta, sources), *_dimension_persons(delta, sources)]
     if any(view.name == ROUTED_VIEW for view in views_of(file)):
         parts.append(sql.SQL("SELECT patient FROM {} WHERE target_table = {}").format(name(schemas.run, "routed"), sql.Literal(transform)))
@@ -98,15 +97,6 @@ def build_scope(connection: Connection, delta: Delta, transform: str) -> int:
     count = execute(connection, statement.format(target, name(schemas.run, "known_person"), where)).rowcount
     execute(connection, sql.SQL("ANALYZE {}").format(target))
     return count
-
-
-def create_known_persons(connection: Connection, delta: Delta) -> None:
-    """A view of every person before or after the run, with its id."""
-    schemas = delta.schemas
-    parts = [sql.SQL("SELECT id AS patient, row_id AS person_id FROM {}").format(name(schemas.staging, "patients"))]
-    if "patients" in delta.settled:
-        parts.append(sql.SQL("SELECT id, row_id FROM {}").format(name(schemas.run, "patients_in")))
-    create_view(connection, name(schemas.run, "known_person"), sql.SQL(" UNION ").join(parts))
 
 
 def _source_persons(delta: Delta, sources: Mapping[str, tuple[str, ...]]) -> list[sql.Composed]:

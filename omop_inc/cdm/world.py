@@ -4,72 +4,80 @@ Belongs here: those views and the search path along which plain names find them.
 
 A transform sees, under the plain names of the tables, all rows of its own affected persons as they will be after the run.
 Another transform's output comes from this run for the persons of that other scope and from the committed CDM for all
-others. Dimensions and transforms without a person see everything.
+others. Dimensions and transforms without a person see everything. The views are made once and stay from run to run: what an
+increment holds is in the tables below them (runs/scaffold.py).
 """
 
 from psycopg import sql
 
-from omop_inc.cdm.delta import Delta, has_person, scope_name
+from omop_inc.cdm.delta import has_person, scope_name
+from omop_inc.cdm.local_time import local_columns
 from omop_inc.cdm.spec import cdm_tables
 from omop_inc.cdm.transforms import SqlFile, all_reads, transforms, views_of
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store.db import Connection, execute
-from omop_inc.store.schemas import name
-from omop_inc.store.staging import all_columns
+from omop_inc.store.schemas import Schemas, name
 
 
-def build_world(connection: Connection, delta: Delta, transform: str) -> list[str]:
-    """Make the views that a transform of an increment sees.
+def world_path(schemas: Schemas, transform: str) -> list[str]:
+    """The search path of a transform of an increment."""
+    return [schemas.world(transform), schemas.result, schemas.run, schemas.state, schemas.vocabulary]
 
-    Returns:
-        Its search path.
-    """
-    schemas, file = delta.schemas, transforms()[transform]
-    world = schemas.world(transform)
+
+def create_world(connection: Connection, schemas: Schemas, transform: str, time_zone: str) -> None:
+    """Make the views that a transform of an increment sees; scope and result tables of all transforms must be there."""
+    file, world = transforms()[transform], schemas.world(transform)
     create_schema(connection, world)
     sources, cdm_reads = all_reads(file)
-    scope = name(schemas.run, scope_name(transform)) if has_person(transform) and transform not in delta.whole else None
+    scope = name(schemas.run, scope_name(transform)) if has_person(transform) else None
     for table in sources:
-        create_view(connection, name(world, table), _source_world(delta, SOURCE_TABLES[table], scope))
+        create_view(connection, name(world, table), _source_world(schemas, SOURCE_TABLES[table], scope, time_zone))
     for table in cdm_reads:
-        create_view(connection, name(world, table), _cdm_world(delta, table, scope))
-    path = [world, schemas.result, schemas.run, schemas.state, schemas.vocabulary]
-    create_views(connection, world, views_of(file), path)
-    return path
+        create_view(connection, name(world, table), _cdm_world(schemas, table, scope))
+    create_views(connection, world, views_of(file), world_path(schemas, transform))
 
 
-def _source_world(delta: Delta, table: SourceTable, scope: sql.Identifier | None) -> sql.Composed:
-    """All rows of a source table as they will be after the run, of the persons in scope."""
-    schemas = delta.schemas
-    listed = sql.SQL(", ").join(sql.Identifier("image", c) for c in all_columns(table))
+def _source_world(schemas: Schemas, table: SourceTable, scope: sql.Identifier | None, time_zone: str) -> sql.Composed:
+    """All rows of a source table as they will be after the run, of the persons in scope, in the CDM's time zone."""
+    listed = local_columns(table, "image", time_zone)
     narrowed: sql.Composable = sql.SQL("")
     if scope is not None and table.patient is not None:
         narrowed = sql.SQL(" INNER JOIN {} AS scope ON scope.patient = image.{}").format(scope, sql.Identifier(table.patient))
-    text = sql.SQL("SELECT {} FROM {} AS image{}")
-    staged = text.format(listed, name(schemas.staging, table.name), narrowed)
-    if table.name not in delta.settled:
-        return staged
-    out = sql.SQL(" WHERE NOT EXISTS (SELECT FROM {} AS gone WHERE gone.row_id = image.row_id)").format(name(schemas.run, table.name + "_out"))
-    return staged + out + sql.SQL(" UNION ALL ") + text.format(listed, name(schemas.run, table.name + "_in"), narrowed)
-
-
-def _cdm_world(delta: Delta, table: str, scope: sql.Identifier | None) -> sql.Composed:
-    """Another transform's output: this run's for the persons that it looked at, the committed rows for all others."""
-    schemas = delta.schemas
-    listed = sql.SQL(", ").join(sql.Identifier("image", c) for c in cdm_tables()[table].columns)
-    if not has_person(table):
-        return sql.SQL("SELECT {} FROM {} AS image").format(listed, name(schemas.result if table in delta.ran else schemas.cdm, table))
-    narrowed: sql.Composable = sql.SQL("")
-    if scope is not None:
-        narrowed = sql.SQL(" INNER JOIN {} AS scope ON scope.person_id = image.person_id").format(scope)
-    text = sql.SQL("SELECT {} FROM {} AS image{}")
-    committed = text.format(listed, name(schemas.cdm, table), narrowed)
-    if table not in delta.ran:
-        return committed
-    looked_at = sql.SQL(" WHERE NOT EXISTS (SELECT FROM {} AS other WHERE other.person_id = image.person_id)").format(
-        name(schemas.run, scope_name(table))
+    return sql.SQL(
+        "SELECT {listed} FROM {staged} AS image{narrowed} WHERE NOT EXISTS (SELECT FROM {out} AS gone WHERE gone.row_id = image.row_id)"
+        " UNION ALL SELECT {listed} FROM {into} AS image{narrowed}"
+    ).format(
+        listed=listed,
+        staged=name(schemas.staging, table.name),
+        narrowed=narrowed,
+        out=name(schemas.run, table.name + "_out"),
+        into=name(schemas.run, table.name + "_in"),
     )
-    return committed + looked_at + sql.SQL(" UNION ALL ") + text.format(listed, name(schemas.result, table), narrowed)
+
+
+def _cdm_world(schemas: Schemas, table: str, scope: sql.Identifier | None) -> sql.Composed:
+    """Another transform's output: this run's for the persons that it looked at, the committed rows for all others.
+
+    A transform without a person looked at everything if it ran; `ran` of the run's schema tells.
+    """
+    listed = sql.SQL(", ").join(sql.Identifier("image", c) for c in cdm_tables()[table].columns)
+    narrowed: sql.Composable = sql.SQL("")
+    if scope is not None and has_person(table):
+        narrowed = sql.SQL(" INNER JOIN {} AS scope ON scope.person_id = image.person_id").format(scope)
+    if has_person(table):
+        looked_at = sql.SQL("SELECT FROM {} AS other WHERE other.person_id = image.person_id").format(name(schemas.run, scope_name(table)))
+    else:
+        looked_at = sql.SQL("SELECT FROM {} AS ran WHERE ran.transform = {}").format(name(schemas.run, "ran"), sql.Literal(table))
+    return sql.SQL(
+        "SELECT {listed} FROM {committed} AS image{narrowed} WHERE NOT EXISTS ({looked_at})"
+        " UNION ALL SELECT {listed} FROM {result} AS image{narrowed}"
+    ).format(
+        listed=listed,
+        committed=name(schemas.cdm, table),
+        narrowed=narrowed,
+        looked_at=looked_at,
+        result=name(schemas.result, table),
+    )
 
 
 def create_views(connection: Connection, schema: str, files: list[SqlFile], path: list[str]) -> None:

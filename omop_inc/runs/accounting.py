@@ -3,12 +3,14 @@
 Belongs here: the counts per source table and the state that follows from them. Does not: deciding fates (store/fates.py).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
+from omop_inc.cdm.outcomes import UNEXPLAINED, Outcomes
 from omop_inc.errors import CheckFailed
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen
@@ -46,6 +48,30 @@ def count_moves(connection: Connection, schemas: Schemas, table: str) -> Moves:
     ).format(into, out)
     entered, left, changed = execute(connection, query).fetchone() or (0, 0, 0)
     return Moves(entered=entered, left=left, changed=changed)
+
+
+def count_reload_moves(connection: Connection, schemas: Schemas, table: str, *, loaded_before: int, staged: int) -> Moves:
+    """Count how an image that was built beside moves from the committed one; both must still be there.
+
+    A row that entered was not loaded before: it has a new id or that of a tombstone, or it was held and is not any more.
+    """
+    query = sql.SQL(
+        "WITH candidate AS (SELECT candidate.row_id, EXISTS (SELECT FROM {leave} AS leave WHERE leave.origin = 'staging'"
+        " AND leave.row_id = candidate.row_id) AS was_loaded FROM {candidate} AS candidate"
+        " WHERE NOT EXISTS (SELECT FROM {built_held} AS held WHERE held.row_id = candidate.row_id))"
+        " SELECT (SELECT count(*) FROM candidate WHERE NOT was_loaded), (SELECT count(*) FROM candidate WHERE was_loaded),"
+        " (SELECT count(*) FROM {held} AS held WHERE EXISTS (SELECT FROM {built} AS built WHERE built.row_hash = held.row_hash"
+        " AND built.row_id = held.row_id))"
+    ).format(
+        leave=name(schemas.run, table + "_leave"),
+        candidate=name(schemas.run, table + "_candidate"),
+        built_held=name(schemas.run, table + "_held"),
+        held=name(schemas.quarantine, table),
+        built=name(schemas.next_staging, table),
+    )
+    new, changed, released = execute(connection, query).fetchone() or (0, 0, 0)
+    entered = new + changed + released
+    return Moves(entered=entered, left=loaded_before - staged + entered, changed=changed)
 
 
 def count_held(connection: Connection, schemas: Schemas) -> dict[str, Held]:
@@ -135,6 +161,28 @@ def check_accounts(run: Run) -> None:
     if wrong:
         listed = "; ".join(f"{table}: {vars(counts)}" for table, counts in sorted(wrong.items()))
         raise CheckFailed(f"Rows read and their fates do not add up: {listed}. Nothing was applied. Rebuild with a full reload.")
+
+
+def check_outcomes(outcomes: Outcomes, loaded: Mapping[str, int]) -> None:
+    """Refuse to commit when a loaded row has neither a CDM row nor a rule that gives it none.
+
+    Args:
+        outcomes: Rows by source table and outcome.
+        loaded: Rows of the image by source table.
+
+    Raises:
+        CheckFailed: Naming the tables and their counts.
+    """
+    wrong = []
+    for table, rows in sorted(loaded.items()):
+        counts = outcomes.get(table, {})
+        if sum(counts.values()) != rows or min(counts.values(), default=0) < 0 or UNEXPLAINED in counts:
+            wrong.append(f"{table}: {rows} rows loaded, {counts}")
+    if wrong:
+        raise CheckFailed(
+            f"Loaded rows and what became of them do not add up: {'; '.join(wrong)}. Nothing was applied."
+            " If CDM rows were changed by hand, a full reload mends it; else please report it."
+        )
 
 
 def count_unknown_references(connection: Connection, schema: str, dimensions: str, table: str, suffix: str = "") -> dict[str, int]:

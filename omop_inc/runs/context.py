@@ -4,9 +4,11 @@ Belongs here: opening and closing a run. Does not: its steps.
 """
 
 import contextlib
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,15 +18,41 @@ from psycopg import sql
 
 from omop_inc.cdm.vocabulary import hold_vocabulary, load_vocabulary
 from omop_inc.errors import RunBusyError
-from omop_inc.runs.conductor import Conductor
+from omop_inc.runs.conductor import After, Conductor
 from omop_inc.settings import Settings
-from omop_inc.store import ledger, state
+from omop_inc.store import history, ledger, state
 from omop_inc.store.db import Connection, Database, execute, translated
 from omop_inc.store.schemas import Schemas
 from omop_inc.telling.summary import Summary
 from omop_inc.telling.timings import Recorder
 
 LOCK_POLL_S = 0.1
+
+
+class Ahead:
+    """Work that a run begins as soon as it is likely to need it: once, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._future: Future[None] | None = None
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Begin the work unless it has begun."""
+        with self._lock:
+            if self._future is None:
+                pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+                self._future = pool.submit(work)
+                pool.shutdown(wait=False)
+
+    def wait(self) -> None:
+        """Wait for its end and raise what it raised."""
+        if self._future is not None:
+            self._future.result()
+
+    def end(self) -> None:
+        """Wait for its end, however it went: the run is over."""
+        if self._future is not None:
+            self._future.exception()
 
 
 @dataclass(kw_only=True)
@@ -42,6 +70,12 @@ class Run:
     summary: Summary
     last: ledger.LastRun | None = None
     made_under: dict[str, str] = field(default_factory=dict)
+    ahead: Ahead = field(default_factory=Ahead)
+
+    @property
+    def builds_beside(self) -> bool:
+        """Whether the run builds whole tables beside the committed ones instead of changing these."""
+        return self.kind != "incremental" or self.last is None
 
     @property
     def raw(self) -> Connection:
@@ -49,9 +83,9 @@ class Run:
         connection: Any = self.session.connection.driver_connection
         return connection  # type: ignore[no-any-return]
 
-    def each(self, step: str, tables: list[str], work: Callable[[str], Any]) -> dict[str, Any]:
-        """Carry out a step for several tables."""
-        return self.conductor.each(step, tables, work)
+    def each(self, step: str, tables: list[str], work: Callable[[str], Any], after: After | None = None) -> dict[str, Any]:
+        """Carry out a step for several tables, each after those that it must wait for."""
+        return self.conductor.each(step, tables, work, after)
 
 
 def new_run_id() -> str:
@@ -81,14 +115,16 @@ def locked_session(database: Database, schemas: Schemas, wait_s: float) -> Itera
 
 
 def prepare_store(run: Run) -> None:
-    """Make sure that the store is there and fits, and drop what a killed run left."""
+    """Make sure that the store is there and fits; what a killed run left is dropped, or emptied by the increment itself."""
     with run.session.begin():
         if not state.exists(run.raw, run.schemas):
             state.create(run.raw, run.schemas)
             ledger.create(run.session, run.schemas)
-    drop_run_schemas(run)
+        history.create(run.raw, run.schemas)
     with run.session.begin():
         run.last = ledger.read_last_run(run.session, run.schemas)
+    if run.builds_beside:
+        drop_run_schemas(run)
 
 
 def load_vocabulary_if_named(run: Run, path: Path | None) -> None:
@@ -106,8 +142,8 @@ def drop_run_schemas(run: Run) -> None:
     """Drop the run-scoped schemas of this CDM, a few at a time so that no lock table overflows."""
     query = "SELECT nspname FROM pg_namespace WHERE nspname = %s OR nspname LIKE %s ORDER BY nspname DESC"
     pattern = run.schemas.run.replace("_", r"\_") + r"\_%"
-    with run.session.begin():
-        found = [row[0] for row in execute(run.raw, query, (run.schemas.run, pattern))]
+    with run.database.connection() as connection:
+        found = [row[0] for row in execute(connection, query, (run.schemas.run, pattern))]
     for schema in found:
-        with run.session.begin():
-            execute(run.raw, sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+        with run.database.connection() as connection:
+            execute(connection, sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))

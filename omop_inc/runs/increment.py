@@ -3,30 +3,32 @@
 Belongs here: the order of an increment's steps. Does not: detecting (detect.py), the full load (full.py).
 """
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
-from omop_inc.cdm import lookups
-from omop_inc.cdm.cache import MapCache
+from omop_inc.cdm import lookups, outcomes
 from omop_inc.cdm.code_map import CodeMapReport
+from omop_inc.cdm.cut_texts import count_cut_texts
 from omop_inc.cdm.delta import Delta
 from omop_inc.cdm.publish import Written, apply_difference
 from omop_inc.cdm.quality.checker import Checked
-from omop_inc.cdm.results import Result, run_increment
-from omop_inc.cdm.scope import build_delta_views, create_known_persons, gather_routed
-from omop_inc.cdm.transforms import transforms, waves
+from omop_inc.cdm.results import run_increment
+from omop_inc.cdm.scope import gather_routed
+from omop_inc.cdm.transforms import transforms, waits
 from omop_inc.errors import StateMismatchError
 from omop_inc.runs import accounting, checking, guards
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen
 from omop_inc.runs.publishing import Outcome, publishing
+from omop_inc.runs.scaffold import ready_scaffold
 from omop_inc.source.deltas import select_new
 from omop_inc.source.hashing import sum128
 from omop_inc.source.tables import SOURCE_TABLES
-from omop_inc.store import apply, fates, intake, pairing
+from omop_inc.store import apply, fates, history, intake, pairing
 from omop_inc.store.db import Connection, execute
 from omop_inc.store.schemas import Schemas, name
 from omop_inc.store.staging import hash_hex
@@ -39,7 +41,8 @@ OF_PARAMETERS = frozenset({"cdm_source", "metadata"})
 
 def increment(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     """Bring the CDM from the last snapshot to this one."""
-    _create_run_schemas(run)
+    run.ahead.begin(lambda: ready_scaffold(run))  # a change of vocabulary alone: no file made detection begin it
+    run.ahead.wait()
     changed = [table for table, one in seen.items() if one.is_changed]
     run.each("stage", changed, lambda table: stage(run, seen[table]))
     settled = settle(run, changed)
@@ -47,19 +50,9 @@ def increment(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
         with run.recorder.step("guard"):
             guards.check_losses(run, seen, outcome.snapshot_digest, is_full=False, tables=changed)
     delta = _prepare_transforms(run, settled, outcome)
-    for wave in waves():
-        results = run.each("transform", wave, lambda transform: _transform(run, delta, transform))
-        delta.ran |= {transform for transform, result in results.items() if result.persons}
-        delta.changed |= {transform for transform, result in results.items() if result.gone or result.added}
+    run.each("transform", list(waits()), lambda transform: _transform(run, delta, transform), waits())
     checked = checking.check_increment(run, delta)
     _publish(run, seen, delta, outcome, checked)
-
-
-def _create_run_schemas(run: Run) -> None:
-    with run.database.connection() as connection:
-        for schema in (run.schemas.run, run.schemas.result):
-            execute(connection, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-        intake.create_bad_table(connection, run.schemas)
 
 
 def stage(run: Run, seen: Seen) -> None:
@@ -68,7 +61,7 @@ def stage(run: Run, seen: Seen) -> None:
     assert seen.delta is not None and seen.hashes is not None
     with run.recorder.step("stage", seen.table) as counts:
         with run.database.connection() as connection:
-            intake.create_intake_tables(connection, schemas, table)
+            intake.empty_intake_tables(connection, schemas, table)
         if seen.file is not None and seen.delta.new.total:
             want = select_new(seen.hashes, seen.delta.new)
             taken = intake.stage_delta(run.database, schemas, seen.file, want, run.settings.chunk_rows)
@@ -97,7 +90,6 @@ def _note_kept(connection: Connection, schemas: Schemas, seen: Seen) -> None:
     """The hashes of the file's records, so that a row which the folder still holds is not replaced (append mode)."""
     assert seen.hashes is not None
     kept = name(schemas.run, seen.table + "_kept")
-    execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} (row_hash uuid)").format(kept))
     with connection.cursor() as cursor, cursor.copy(sql.SQL("COPY {} FROM STDIN").format(kept)) as copy:
         copy.write(b"".join(line + b"\n" for line in hash_hex(seen.hashes)))
     execute(connection, sql.SQL("ANALYZE {}").format(kept))
@@ -118,8 +110,6 @@ def settle(run: Run, changed: list[str]) -> set[str]:
             if table.name not in changed and table.name not in held and not is_reached:
                 continue
             with run.recorder.step("settle", table.name) as counts:
-                if table.name not in changed:
-                    intake.create_intake_tables(connection, schemas, table)
                 pairing.assign_row_ids(connection, schemas, table)
                 fates.gather_candidates(connection, schemas, table, settled)
                 fates.decide(connection, schemas, table, settled)
@@ -139,14 +129,12 @@ def _prepare_transforms(run: Run, settled: set[str], outcome: Outcome) -> Delta:
     is_other = last.fingerprint != run.made_under or outcome.snapshot_date != last.snapshot_date
     delta = Delta(schemas=run.schemas, settled=settled, whole=whole, forced=OF_PARAMETERS if is_other else frozenset())
     with run.recorder.step("codes") as counts, run.database.connection() as connection:
-        parameters = lookups.read_parameters(connection, run.schemas, outcome.snapshot_date)
-        lookups.create_lookups(connection, run.schemas, parameters)
-        build_delta_views(connection, delta)
+        parameters = lookups.read_parameters(connection, run.schemas, outcome.snapshot_date, run.settings.time_zone)
+        lookups.write_parameters(connection, run.schemas, parameters)
         lookups.gather_codes(connection, run.schemas, run.schemas.delta, with_known=True)
-        report = lookups.resolve_codes(connection, run.schemas, MapCache(run.settings.cache_dir))
+        report = lookups.resolve_codes(connection, run.schemas, run.settings)
         counts.rows_in = report.codes
-        create_known_persons(connection, delta)
-        gather_routed(connection, delta)
+        gather_routed(connection, run.schemas)
     tell_codes(run, report)
     return delta
 
@@ -163,14 +151,19 @@ def tell_codes(run: Run, report: CodeMapReport) -> None:
     if report.missing_fixed:
         listed = ", ".join(map(str, report.missing_fixed))
         run.summary.warnings.append(f"The vocabulary lacks these fixed concepts, written as 0: {listed}.")
+    if report.missing_ucum:
+        run.summary.warnings.append(f"OMOP_INC_UNITS names codes that are not UCUM's, lines without effect: {', '.join(report.missing_ucum)}.")
 
 
-def _transform(run: Run, delta: Delta, transform: str) -> Result:
+def _transform(run: Run, delta: Delta, transform: str) -> None:
     with run.recorder.step("transform", transform) as counts:
         result = run_increment(run.database, delta, transform)
         counts.rows_in, counts.rows_new, counts.rows_removed = result.persons, result.added, result.gone
         counts.rows_written = result.rows
-    return result
+    if result.persons:
+        delta.ran.add(transform)
+    if result.gone or result.added:
+        delta.changed.add(transform)
 
 
 def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome, checked: Checked | None) -> None:
@@ -178,8 +171,10 @@ def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome, ch
     with run.recorder.step("publish") as counts, publishing(run, outcome) as generation:
         connection, schemas = run.raw, run.schemas
         before = accounting.count_held(connection, schemas)
+        explained = _count_before(run, delta)
         for table in SOURCE_TABLES:
             if table in delta.settled:
+                history.note_delta(connection, schemas, SOURCE_TABLES[table], generation)
                 counts.rows_written += apply.apply_delta(connection, schemas, SOURCE_TABLES[table])
         apply.apply_bad_records(connection, schemas, run.run_id, replace=False)
         totals = _last_totals(run)
@@ -191,9 +186,11 @@ def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome, ch
         apply.apply_content_ids(connection, schemas)
         lookups.keep_codes(connection, schemas)
         loaded, held = _account(run, seen, delta, before)
+        _account_outcomes(run, delta, explained, loaded)
         for table in sorted(delta.settled):  # staging holds the new dimensions by now
             found = accounting.count_unknown_references(connection, schemas.run, schemas.staging, table, "_in")
             run.summary.unknown_references.update(found)
+            run.summary.cut_texts.update(count_cut_texts(connection, schemas.run, table, "_in"))
         _write_state(run, seen, loaded, held, generation)
         checking.keep(run, checked, generation)
 
@@ -223,6 +220,27 @@ def _account(run: Run, seen: dict[str, Seen], delta: Delta, before: dict[str, ac
         run.summary.source_tables[table] = counts
     accounting.check_accounts(run)
     return loaded, after
+
+
+def _count_before(run: Run, delta: Delta) -> dict[str, Counter[str]] | None:
+    """What the rows that the run touches were; None where all must be counted anew: other codes, or counts of an older store."""
+    assert run.last is not None
+    if delta.whole or not run.last.summary.get("outcomes"):
+        return None
+    with run.recorder.step("account"):
+        return outcomes.count_touched(run.raw, delta, is_after=False)
+
+
+def _account_outcomes(run: Run, delta: Delta, before: dict[str, Counter[str]] | None, loaded: dict[str, int]) -> None:
+    """Count what became of the loaded rows, and stop if one is lost; image and CDM are as they will be."""
+    assert run.last is not None
+    if before is None:
+        run.summary.outcomes = outcomes.count_committed(run.raw, run.schemas)
+    else:
+        with run.recorder.step("account"):
+            after = outcomes.count_touched(run.raw, delta, is_after=True)
+        run.summary.outcomes = outcomes.move(run.last.summary["outcomes"], before, after)
+    accounting.check_outcomes(run.summary.outcomes, loaded)
 
 
 def _write_state(run: Run, seen: dict[str, Seen], loaded: dict[str, int], held: dict[str, accounting.Held], generation: int) -> None:

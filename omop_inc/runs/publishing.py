@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 
 from omop_inc.errors import DatabaseError, StateMismatchError
 from omop_inc.runs.context import Run
-from omop_inc.store import ledger
+from omop_inc.store import history, ledger
 from omop_inc.store.db import execute, translated
 from omop_inc.store.state import TableState
 
@@ -47,6 +47,7 @@ def publishing(run: Run, outcome: Outcome) -> Iterator[int]:
             if (last.generation if last else 0) != generation - 1:
                 raise StateMismatchError("Another run committed since this one began. Nothing was applied; start it again.")
             yield generation
+            history.note_range(run.raw, run.schemas, generation)
             ledger.write_run(run.session, run.schemas, ledger_row(run, outcome.started_at, outcome, generation, "applied"))
     except DatabaseError as error:
         if not (error.is_transient and _is_committed(run)):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from omop_inc.cdm.local_time import check_time_zone
 from omop_inc.cdm.lookups import made_under
 from omop_inc.cdm.transforms import transforms
 from omop_inc.errors import CheckFailed, OmopIncError, RunBusyError, SnapshotRefusedError
@@ -20,7 +21,8 @@ from omop_inc.runs.detect import Seen, detect, digest_snapshot
 from omop_inc.runs.full import full_load
 from omop_inc.runs.increment import increment
 from omop_inc.runs.publishing import Outcome, ledger_row
-from omop_inc.runs.verifying import verify
+from omop_inc.runs.scaffold import ready_scaffold
+from omop_inc.runs.verifying import describe, verify
 from omop_inc.settings import Settings
 from omop_inc.source.snapshot import Snapshot, open_snapshot
 from omop_inc.source.tables import SOURCE_TABLES
@@ -113,6 +115,7 @@ def _recorded(run: Run, outcome: Outcome, work: Callable[[], None]) -> None:
         run.summary.message = str(error)
         raise
     finally:
+        run.ahead.end()
         run.session.rollback()
         with run.session.begin():
             if run.summary.status != "applied":
@@ -121,12 +124,21 @@ def _recorded(run: Run, outcome: Outcome, work: Callable[[], None]) -> None:
             ledger.write_timings(run.session, run.schemas, run.run_id, run.recorder.timings)
             ledger.prune(run.session, run.schemas, run.settings.keep_runs)
         if run.summary.status in ("applied", "refused") or run.kind == "verify":
-            drop_run_schemas(run)
+            _clear(run)
+
+
+def _clear(run: Run) -> None:
+    """Leave nothing behind: a full load's tables go, an increment's are emptied."""
+    if run.builds_beside:
+        drop_run_schemas(run)
+    else:
+        ready_scaffold(run)
 
 
 def _carry_out(run: Run, request: Request, snapshot: Snapshot, outcome: Outcome) -> None:
     with run.database.connection() as connection:
-        run.made_under = made_under(connection, run.schemas)
+        check_time_zone(connection, run.settings.time_zone)
+        run.made_under = made_under(connection, run.schemas, run.settings)
         states = state.read_table_states(connection, run.schemas)
     guards.check_order(run, snapshot.snapshot_date)
     if request.kind == "verify":
@@ -164,12 +176,11 @@ def _verify(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     differences = verify(run, seen, outcome)
     run.summary.snapshot_digest = outcome.snapshot_digest
     if differences:
-        listed = "; ".join(
-            f"{d.table}: {d.only_committed} rows only in the CDM, {d.only_rebuilt} only in the rebuild ({', '.join(d.examples)})" for d in differences
-        )
-        raise CheckFailed(f"The CDM differs from a rebuild of the same snapshot. {listed}. A full reload mends it; please report it.")
+        raise CheckFailed(f"The CDM differs from a rebuild of the same snapshot. {describe(differences)}. A full reload mends it; please report it.")
     run.summary.status = "no_change"
-    run.summary.message = f"Equal: all {len(transforms())} CDM tables and {len(SOURCE_TABLES)} staged tables, ids included."
+    run.summary.message = (
+        f"Equal: all {len(transforms())} CDM tables and {len(SOURCE_TABLES)} staged tables, ids, held rows and row accounts included."
+    )
 
 
 def _count_unchanged(run: Run, seen: dict[str, Seen]) -> None:
@@ -184,6 +195,7 @@ def _count_unchanged(run: Run, seen: dict[str, Seen]) -> None:
         counts = SourceCounts(read=one.rows, quarantined=held.quarantined, pending=held.pending)
         counts.unchanged = counts.read - counts.quarantined - counts.pending
         run.summary.source_tables[table] = counts
+    run.summary.outcomes = run.last.summary.get("outcomes", {})
     run.summary.checks = {**run.last.summary.get("checks", {}), **({"counted": 0} if run.last.summary.get("checks") else {})}
     for table, last in run.last.summary["cdm_tables"].items():
         run.summary.cdm_tables[table] = {"inserted": 0, "deleted": 0, "total": last["total"]}

@@ -49,9 +49,11 @@ class Summary:
     message: str | None = None
     source_tables: dict[str, SourceCounts] = field(default_factory=dict)
     cdm_tables: dict[str, dict[str, int]] = field(default_factory=dict)
+    outcomes: dict[str, dict[str, int]] = field(default_factory=dict)  # by source table: loaded rows by CDM tables or rule
     codes: dict[str, int] = field(default_factory=dict)  # distinct codes, units and answers in use, and those without a concept
     checks: dict[str, Any] = field(default_factory=dict)  # passed, failed, warned, not applicable, counted; those that did not pass
     unknown_references: dict[str, int] = field(default_factory=dict)  # of the rows that came in, by source column
+    cut_texts: dict[str, int] = field(default_factory=dict)  # of the rows that came in: longer than their CDM column, by source column
     warnings: list[str] = field(default_factory=list)
     timings: list[StepTiming] = field(default_factory=list)
     duration_s: float = 0.0
@@ -61,9 +63,11 @@ class Summary:
         return {
             "source_tables": {name: asdict(counts) for name, counts in self.source_tables.items()},
             "cdm_tables": self.cdm_tables,
+            "outcomes": self.outcomes,
             "codes": self.codes,
             "checks": self.checks,
             "unknown_references": self.unknown_references,
+            "cut_texts": self.cut_texts,
             "warnings": self.warnings,
             "message": self.message,
         }
@@ -110,6 +114,8 @@ def print_summary(summary: Summary, console: Console) -> None:
         names = ("read", "unchanged", "new", "changed", "removed", "quarantined", "pending", "rejected")
         rows = {name: [getattr(counts, n) for n in names] for name, counts in summary.source_tables.items()}
         console.print(_table("Source rows: read = unchanged + new + changed + quarantined + pending + rejected", "source table", names, rows))
+    if any(summary.outcomes.values()):
+        console.print(outcome_table(summary.outcomes))
     if any(c.get("inserted") or c.get("deleted") for c in summary.cdm_tables.values()):
         columns = ("inserted", "deleted", "total")
         console.print(_table("CDM rows", "CDM table", columns, {n: [c[k] for k in columns] for n, c in summary.cdm_tables.items()}))
@@ -122,8 +128,23 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(tally_line(summary.checks))
     for column, count in summary.unknown_references.items():
         console.print(f"{column}: {count:,} rows name a row that is not there; the CDM names none for them", markup=False)
+    for column, count in summary.cut_texts.items():
+        console.print(f"{column}: {count:,} texts are longer than their CDM column and cut there; the staged row has them whole", markup=False)
     for warning in summary.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False)
+
+
+def outcome_table(outcomes: dict[str, dict[str, int]]) -> Table:
+    """Where the loaded rows of each source table are in the CDM, or the rule that gives them no row; the largest first."""
+    table = Table(title="Loaded rows by what became of them", title_justify="left")
+    table.add_column("source table")
+    table.add_column("loaded", justify="right")
+    table.add_column("CDM table, or rule")
+    for name, counts in outcomes.items():
+        if counts:
+            listed = ", ".join(f"{outcome} {count:,}" for outcome, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+            table.add_row(name, f"{sum(counts.values()):,}", listed)
+    return table
 
 
 def _table(title: str, first: str, columns: tuple[str, ...], rows: dict[str, list[int]]) -> Table:

@@ -2,7 +2,7 @@
 -- grain: one row per uninterrupted time with the same payer and plan ownership
 -- reads: payer_transitions (patient, memberid, start_date, end_date, payer, plan_ownership)
 -- reads: payers (id, name, ownership)
--- reads: patients (id, deathdate)
+-- reads: patients (id, birthdate, deathdate)
 -- reads: event_date
 -- writes: payer_plan_period
 -- source: CDM 5.4 specification, PAYER_PLAN_PERIOD; Source of Payment Typology; docs/mapping/payer_plan_period.md
@@ -15,26 +15,36 @@ WITH event_span AS (
     GROUP BY patient
 ),
 
-transition AS (
-    -- An open end reaches to death, else to the last event; coverage does not outlive the person; no end before the start.
+started AS (
+    -- Older exports tell the year alone. It begins on 1 January, in the year of birth with the birth.
     SELECT
         patients.row_id AS person_id,
         payer_transitions.payer,
         payer_transitions.plan_ownership,
         payer_transitions.memberid,
-        payer_transitions.start_date::date AS start_date,
-        greatest(
-            payer_transitions.start_date::date,
-            least(
-                coalesce(payer_transitions.end_date::date, patients.deathdate::date, event_span.last_date),
-                patients.deathdate::date
-            )
-        ) AS end_date
+        patients.deathdate::date AS death_date,
+        coalesce(payer_transitions.end_date::date, patients.deathdate::date, event_span.last_date) AS told_end,
+        CASE
+            WHEN payer_transitions.start_date = date_trunc('year', patients.birthdate::timestamp) THEN patients.birthdate::date
+            ELSE payer_transitions.start_date::date
+        END AS start_date
     FROM payer_transitions
     INNER JOIN patients
         ON payer_transitions.patient = patients.id
     LEFT JOIN event_span
         ON payer_transitions.patient = event_span.patient
+),
+
+transition AS (
+    -- An open end reaches to death, else to the last event; coverage does not outlive the person; no end before the start.
+    SELECT
+        person_id,
+        payer,
+        plan_ownership,
+        memberid,
+        start_date,
+        greatest(start_date, least(told_end, death_date)) AS end_date
+    FROM started
 ),
 
 transition_sequence AS (

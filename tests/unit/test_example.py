@@ -188,6 +188,15 @@ def test_vocabulary_sends_rows_to_every_clinical_table(concepts: dict[str, Row])
     assert {"Condition", "Drug", "Procedure", "Measurement", "Observation", "Device"} <= domains
 
 
+def test_vocabulary_holds_every_unit_of_the_snapshots_also_those_spelt_otherwise(concepts: dict[str, Row]) -> None:
+    ucum = {row["concept_code"] for row in concepts.values() if row["vocabulary_id"] == "UCUM" and is_standard(row)}
+    with (EXAMPLES.parent / "omop_inc" / "cdm" / "units.csv").open(encoding="utf-8", newline="") as lines:
+        spelt_otherwise = {row["unit_source_value"] for row in csv.DictReader(lines) if row["ucum_code"] in ucum}
+    used = {row["UNITS"] for date in DATES for row in read_snapshot(date, "observations")} - {""}
+    assert {"{score}", "kU/L"} <= used - ucum  # else this shows nothing
+    assert used - ucum - spelt_otherwise == set()
+
+
 def test_make_vocabulary_of_the_shipped_vocabulary_is_the_shipped_vocabulary(tmp_path: Path) -> None:
     snapshots = [str(EXAMPLES / "snapshots" / date) for date in DATES]
     command = [sys.executable, str(EXAMPLES / "make_vocabulary.py"), "--athena", str(EXAMPLES / "vocabulary")]

@@ -118,6 +118,18 @@ def moved_rows(world: World, table: str, names: Iterable[str], lookups: Iterable
     return rows
 
 
+def create_moved_tables(connection: Connection, schemas: Schemas, looked_up: Iterable[str]) -> None:
+    """Make the tables that `note_moves` fills; each run finds them empty."""
+    for table in looked_up:
+        person = sql.SQL(", person_id bigint") if _moves_with_person(table) else _NONE
+        statement = sql.SQL("CREATE UNLOGGED TABLE {} (key bigint NOT NULL{})")
+        execute(connection, statement.format(name(schemas.run, f"moved_{table}"), person))
+
+
+def _moves_with_person(table: str) -> bool:
+    return _has_person(table) and table not in ("person", "death")
+
+
 def note_moves(connection: Connection, schemas: Schemas, tables: Iterable[str], looked_up: Mapping[str, str]) -> frozenset[str]:
     """Note in `moved_<table>` the keys of looked-up rows that changed or left, so that rows which name them are counted again.
 
@@ -132,12 +144,12 @@ def note_moves(connection: Connection, schemas: Schemas, tables: Iterable[str], 
     for table in sorted(set(tables) & set(looked_up)):
         gone, added = gone_and_added(schemas, table)
         key = sql.Identifier(looked_up[table])
-        person = sql.SQL(", person_id") if _has_person(table) and table not in ("person", "death") else _NONE
+        person = sql.SQL(", person_id") if _moves_with_person(table) else _NONE
         listed = sql.SQL("{} AS key{}").format(key, sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(c)) for c in _MOVING.get(table, ())))
         # A new death matters to rows that are there already; any other new key is named by new rows alone.
         both = table == "death"
         query = sql.SQL(
-            "CREATE UNLOGGED TABLE {target} AS SELECT DISTINCT {key} AS key{person} FROM {gone} WHERE {key} IN (SELECT key FROM"
+            "INSERT INTO {target} SELECT DISTINCT {key} AS key{person} FROM {gone} WHERE {key} IN (SELECT key FROM"
             " (SELECT {listed} FROM {gone} EXCEPT ALL SELECT {listed} FROM {added}) AS moved)"
         ).format(target=name(schemas.run, f"moved_{table}"), key=key, person=person, gone=gone, added=added, listed=listed)
         if both:
