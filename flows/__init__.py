@@ -4,6 +4,7 @@
     full_reload.py   rebuild the CDM beside from a whole snapshot, then exchange it
     verify.py        prove that the CDM equals a rebuild
     vocabulary.py    load or upgrade a vocabulary from Athena's files
+    check.py         the quality checks of the whole CDM
     tasks.py         the steps of a run as Prefect's tasks
     running.py       what the flows share: parameters, final states, artifacts
     terminal.py      the command line of `python -m flows.<name>`

@@ -65,7 +65,7 @@ def apply_in_flow(kind: Kind, source: str, vocabulary: str | None, json_file: st
     if summary.status == "applied":
         _publish_mapping(settings)
     try:
-        show(summary, _console(), Path(json_file) if json_file else None)
+        show(summary, console(), Path(json_file) if json_file else None)
     except OSError as unwritable:
         return failed(SettingsError(f"The run ended as {summary.status}, but '{json_file}' cannot be written ({unwritable.strerror})."))
     except SystemExit:  # rich ends the program when nobody reads its output any more; the run has ended already
@@ -122,6 +122,7 @@ def _publish_artifacts(summary: Summary, schema: str) -> None:
     publish_table(f"{schema}-table-rows", _named("CDM table", summed["cdm_tables"]), f"Rows of the CDM. {about}")
     outcomes = [{"source table": t, "outcome": o, "rows": n} for t, counts in summary.outcomes.items() for o, n in counts.items()]
     publish_table(f"{schema}-outcomes", outcomes, f"Loaded rows by the CDM tables that hold them, or the rule that gives them none. {about}")
+    publish_table(f"{schema}-checks", summed["checks"].get("not_passed", []), f"Checks that did not pass. {about}")
     publish_table(f"{schema}-timings", summed["steps"], f"Seconds and rows of every step. {about}")
 
 
@@ -158,6 +159,6 @@ def _named(heading: str, counts: dict[str, dict[str, int]]) -> list[dict[str, An
     return [{heading: name, **values} for name, values in counts.items()]
 
 
-def _console() -> Console:
+def console() -> Console:
     """The terminal, or a width in which the tables stay whole where there is none."""
     return Console(width=None if sys.stdout.isatty() else 120)

@@ -81,6 +81,12 @@ class CheckFailed(OmopIncError):
     """A check marked *fail* found rows, so the run stopped before its commit and the CDM is as it was."""
 
 
+class CheckFileError(OmopIncError):
+    """A file of a check is not what it should be, or PostgreSQL refuses its SQL; the message names the file."""
+
+    exit_code = EXIT_USAGE
+
+
 class DatabaseError(OmopIncError):
     """PostgreSQL refused a statement; `sqlstate` says why and `is_transient` whether trying again can help."""
 

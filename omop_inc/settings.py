@@ -6,14 +6,21 @@ Belongs here: names, types, defaults and their checks. Does not: what is done wi
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from omop_inc.errors import SettingsError
 
 Mode = Literal["snapshot", "append"]
+
+# Optimisations that can be left out, each alone, to measure what it is worth (docs/benchmarks.md).
+Switch = Literal[
+    "analyze", "chunking", "concurrency", "copy", "disk_cache", "drop_indexes", "file_digests", "pool", "postgres_settings", "unlogged"
+]  # fmt: skip
+# Some are no more than a setting at its extreme.
+EXTREMES: dict[str, dict[str, Any]] = {"concurrency": {"workers": 1}, "chunking": {"chunk_rows": 1 << 40}}
 
 # The longest suffix we put behind a schema's name is "_staging_next"; PostgreSQL's names end at 63 bytes.
 MAX_SCHEMA_NAME = 40
@@ -41,10 +48,22 @@ class Settings(BaseSettings):
     allow: str | None = Field(None, description="digest of the one snapshot for which a guard may be overridden")
     allow_older: bool = Field(False, description="apply a snapshot whose manifest is dated before the last one")
     renumber: bool = Field(False, description="full reload only: forget all ids and start afresh")
+    checks: Literal["fail", "warn", "off"] = Field("fail", description="what a run does when a check marked fail finds too many rows")
+    checks_dir: Path | None = Field(None, description="folder of your own checks, one SQL file each")
     workers: int = Field(default_factory=lambda: max(2, os.cpu_count() or 1), ge=1, le=64, description="connections")
     chunk_rows: int = Field(50_000, ge=100, description="rows checked and copied at a time")
     lock_wait_s: float = Field(1.5, ge=0, description="how long a second run waits for the first before it is skipped")
     keep_runs: int = Field(100, ge=1, description="ledger and timing rows kept of runs that changed nothing")
+    without: Annotated[frozenset[Switch], NoDecode] = Field(frozenset(), description="optimisations left out, to measure them; parted by commas")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_extremes(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Split the switches, and carry out those that are other settings at their extreme."""
+        given = values.get("without", ())
+        names = frozenset(filter(None, map(str.strip, given.split(",")))) if isinstance(given, str) else frozenset(given)
+        extremes = [EXTREMES[name] for name in sorted(names) if name in EXTREMES]
+        return {**values, "without": names, **{name: value for extreme in extremes for name, value in extreme.items()}}
 
     @field_validator("cdm_schema", "vocabulary_schema")
     @classmethod

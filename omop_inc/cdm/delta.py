@@ -18,6 +18,7 @@ class Delta:
     whole: frozenset[str] = frozenset()  # transforms that look at every person: their SQL or the vocabulary changed
     forced: frozenset[str] = frozenset()  # transforms that run although no row changed: a run parameter did
     ran: set[str] = field(default_factory=set)  # transforms that have a result
+    changed: set[str] = field(default_factory=set)  # of these, those with rows that leave or enter the CDM
 
 
 def has_person(table: str) -> bool:

@@ -136,7 +136,8 @@ def gather_codes(connection: Connection, schemas: Schemas, rows: str, *, with_kn
 
 def resolve_codes(connection: Connection, schemas: Schemas, settings: Settings) -> CodeMapReport:
     """Resolve what was gathered into code_map, unit_map, answer_map and fixed_concept."""
-    return resolve(connection, schemas.run, schemas.vocabulary, MapCache(settings.cache_dir), settings.units)
+    cache = None if "disk_cache" in settings.without else MapCache(settings.cache_dir)
+    return resolve(connection, schemas.run, schemas.vocabulary, cache, settings.units)
 
 
 def keep_codes(connection: Connection, schemas: Schemas) -> None:

@@ -115,8 +115,8 @@ def count_whole(connection: Connection, table: str, staging: str, path: list[str
     if fates.is_generic:
         rows = read_ids(connection, staging, table, "row_id")
         bits = np.zeros(len(rows), dtype=np.int64)
-        for place, target in enumerate((*fates.tables, *fates.also)):
-            bits |= np.isin(rows, ids[target], assume_unique=True).astype(np.int64) << place
+        for target in (*fates.tables, *fates.also):
+            bits |= np.isin(rows, ids[target], assume_unique=True).astype(np.int64) << ID_TABLES.index(target)
         found: Counter[str] = Counter()
         for combination, count in enumerate(np.bincount(bits).tolist()):
             if count:
@@ -141,37 +141,52 @@ def count_row(connection: Connection, schemas: Schemas, table: str, row: Mapping
         where += sql.SQL(" AND {} = {}").format(sql.Identifier(owner), sql.Literal(row[owner]))
     if same:
         where = sql.SQL("id = {}").format(sql.Literal(row["id"]))
-    return _count(connection, table, sql.SQL("SELECT * FROM {} WHERE {}").format(name(schemas.staging, table), where), committed_path(schemas))
+    rows = sql.SQL("SELECT * FROM {} WHERE {}").format(name(schemas.staging, table), where)
+    if FATES[table].is_generic:
+        return _count_generic(connection, {table: rows}, committed_path(schemas))[table]
+    return _count(connection, table, rows, committed_path(schemas))
 
 
 def _count(connection: Connection, table: str, rows: sql.Composable, path: list[str]) -> Counter[str]:
     """Count the outcomes of some rows of a source table; the statements see them as `counted`."""
     set_search_path(connection, path)
     execute(connection, sql.SQL("CREATE TEMP VIEW counted AS ") + rows)
-    fates, counts = FATES[table], Counter[str]()
-    for outcome, count in execute(connection, _generic_query(fates) if fates.is_generic else read_sql(f"accounting/{table}.sql")):
-        counts[_outcome(fates, outcome) if fates.is_generic else outcome] += int(count)
+    counts = Counter({outcome: int(count) for outcome, count in execute(connection, read_sql(f"accounting/{table}.sql"))})
     execute(connection, "DROP VIEW pg_temp.counted")
     execute(connection, "SET LOCAL search_path TO DEFAULT")
     return counts
 
 
+def _count_generic(connection: Connection, rows: Mapping[str, sql.Composable], path: list[str]) -> dict[str, Counter[str]]:
+    """Count the outcomes of some rows of generic source tables, all in one statement: planning costs more than these few rows.
+
+    The tables that hold a row of the same id are the bits of one number.
+    """
+    counts: dict[str, Counter[str]] = {table: Counter() for table in rows}
+    if not rows:
+        return counts
+    set_search_path(connection, path)
+    keys = [sql.Identifier(table, f"{table}_id") for table in ID_TABLES]
+    query = sql.SQL("SELECT counted.source_table, {bits}, count(*) FROM ({rows}) AS counted{joins} GROUP BY 1, 2").format(
+        bits=sql.SQL(" + ").join(sql.SQL("CASE WHEN {} IS NULL THEN 0 ELSE {} END").format(key, sql.Literal(1 << n)) for n, key in enumerate(keys)),
+        rows=sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {} AS source_table, touched.row_id FROM ({}) AS touched").format(sql.Literal(table), one) for table, one in rows.items()
+        ),
+        joins=sql.SQL("").join(
+            sql.SQL(" LEFT JOIN {} ON {} = counted.row_id").format(sql.Identifier(table), key) for table, key in zip(ID_TABLES, keys, strict=True)
+        ),
+    )
+    for table, bits, count in execute(connection, query):
+        counts[table][_outcome(FATES[table], bits)] += int(count)
+    execute(connection, "SET LOCAL search_path TO DEFAULT")
+    return counts
+
+
 def _outcome(fates: Fates, bits: int) -> str:
-    """The outcome of a row by the tables that hold a row of its id, in the order of the facts."""
-    places = len(fates.tables)
-    held = [table for place, table in enumerate(fates.tables) if bits >> place & 1]
-    return " + ".join(held) if held and bits >> places == (1 << len(fates.also)) - 1 else UNEXPLAINED
-
-
-def _generic_query(fates: Fates) -> sql.Composed:
-    """Group rows by the CDM tables that hold a row of their id; all is one number, because text is slow to group by."""
-    joins: list[sql.Composable] = []
-    bits: list[sql.Composable] = []
-    for place, table in enumerate((*fates.tables, *fates.also)):
-        key = sql.Identifier(table, f"{table}_id")
-        joins.append(sql.SQL(" LEFT JOIN {} ON {} = counted.row_id").format(sql.Identifier(table), key))
-        bits.append(sql.SQL("CASE WHEN {} IS NULL THEN 0 ELSE {} END").format(key, sql.Literal(1 << place)))
-    return sql.SQL("SELECT {} AS bits, count(*) AS row_count FROM counted{} GROUP BY 1").format(sql.SQL(" + ").join(bits), sql.Composed(joins))
+    """The outcome of a row by the ID_TABLES that hold a row of its id, named in the order of the facts."""
+    present = {table for place, table in enumerate(ID_TABLES) if bits >> place & 1}
+    held = [table for table in fates.tables if table in present]
+    return " + ".join(held) if held and present.issuperset(fates.also) else UNEXPLAINED
 
 
 def count_touched(connection: Connection, delta: Delta, *, is_after: bool) -> dict[str, Counter[str]]:
@@ -181,12 +196,10 @@ def count_touched(connection: Connection, delta: Delta, *, is_after: bool) -> di
         is_after: Whether image and CDM are changed already.
     """
     path = committed_path(delta.schemas)
-    found = {}
-    for table in SOURCE_TABLES:
-        if table in COUNTED_WHOLE:
-            if is_after and table in delta.settled:
-                found[table] = count_whole(connection, table, delta.schemas.staging, path, {})
-        elif (rows := _touched(delta, table, is_after=is_after)) is not None:
+    touched = {table: rows for table in SOURCE_TABLES if (rows := _touched(delta, table, is_after=is_after)) is not None}
+    found = _count_generic(connection, {table: rows for table, rows in touched.items() if FATES[table].is_generic}, path)
+    for table, rows in touched.items():
+        if not FATES[table].is_generic:
             found[table] = _count(connection, table, rows, path)
     return found
 
@@ -211,6 +224,8 @@ def move(last: Mapping[str, Mapping[str, int]], before: Mapping[str, Counter[str
 
 def _touched(delta: Delta, table: str, *, is_after: bool) -> sql.Composable | None:
     """A query for the rows of a table whose outcome an increment may move; None where there are none."""
+    if table in COUNTED_WHOLE:
+        return sql.SQL("SELECT * FROM {}").format(name(delta.schemas.staging, table)) if is_after and table in delta.settled else None
     if table == "patients":
         return _rows_of(delta, table, [_scoped(delta, one) for one in ("person", "observation_period") if one in delta.ran])
     if table == "imaging_studies":

@@ -199,8 +199,8 @@ def route_full(database: Database, schemas: Schemas, source_table: str) -> int:
         return execute(connection, statement.format(routed, whole, sql.Literal(source_table))).rowcount
 
 
-def run_full(database: Database, schemas: Schemas, transform: str, path: list[str], *, foreign_keys: bool) -> Result:
-    """Run one transform over everything into a table of the CDM built beside, then index and analyze it.
+def run_full(database: Database, schemas: Schemas, transform: str, path: list[str], *, foreign_keys: bool, index_first: bool = False) -> Result:
+    """Run one transform over everything into a table of the CDM built beside, then (or first) index, and analyze it.
 
     The table is made in the transaction that fills it: where `wal_level` is `minimal` its rows are then written once.
     """
@@ -213,15 +213,22 @@ def run_full(database: Database, schemas: Schemas, transform: str, path: list[st
             execute(connection, sql.SQL("ALTER TABLE {} ADD COLUMN person_id bigint").format(target))
         if transform in routed_targets():
             execute(connection, sql.SQL("ANALYZE {}").format(name(schemas.run, f"routed_{transform}")))
+        if index_first:
+            _index(connection, schemas, table, foreign_keys=foreign_keys)
         execute_transform(connection, transforms()[transform], path)
         if transform in PERSON_BESIDE:
             _build_beside(connection, schemas, transform)
-        key = primary_key_statement(table, schemas.next_cdm)
-        for statement in ([key] if key else []) + list(index_statements(table, schemas.next_cdm, foreign_keys=foreign_keys)):
-            execute(connection, statement)
+        if not index_first:
+            _index(connection, schemas, table, foreign_keys=foreign_keys)
         execute(connection, sql.SQL("ANALYZE {}").format(target))
         rows = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(target)))
     return Result(persons=0, rows=rows, gone=0, added=rows)
+
+
+def _index(connection: Connection, schemas: Schemas, table: CdmTable, *, foreign_keys: bool) -> None:
+    key = primary_key_statement(table, schemas.next_cdm)
+    for statement in ([key] if key else []) + list(index_statements(table, schemas.next_cdm, foreign_keys=foreign_keys)):
+        execute(connection, statement)
 
 
 def beside_name(transform: str) -> str:

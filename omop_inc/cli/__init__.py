@@ -1,4 +1,4 @@
-"""The command line: `omop-inc run | reload | verify | vocabulary | status | report | explain | db`.
+"""The command line: `omop-inc run | reload | verify | check | vocabulary | status | report | explain | doctor | db | sample`.
 
 Belongs here: putting the commands together, and how an error ends the program. Does not: any command.
 """
@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from omop_inc import __version__
-from omop_inc.cli import db
+from omop_inc.cli import db, sample
+from omop_inc.cli.check import check
+from omop_inc.cli.doctor import doctor
 from omop_inc.cli.explain import explain
 from omop_inc.cli.report import report
 from omop_inc.cli.runs import reload, run, verify
@@ -23,9 +25,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Keep an OMOP CDM 5.4 in PostgreSQL current from Synthea's CSV exports, by change data capture.",
 )
-for command in (run, reload, verify, vocabulary, status, report, explain):
+for command in (run, reload, verify, check, vocabulary, status, report, explain, doctor):
     app.command()(command)
 app.add_typer(db.app, name="db")
+app.add_typer(sample.app, name="sample")
 
 
 @app.callback(invoke_without_command=True)

@@ -44,7 +44,7 @@ def explain(
             if table is not None and row is not None and source is None and row_id is None:
                 lines = explain_cdm_row(connection, schemas, table, row, folder)
             else:
-                lines = explain_source_rows(connection, schemas, _find(connection, schemas, table or source, key, own_id, row_id), folder)
+                lines = explain_source_rows(connection, schemas, _find(connection, schemas, source, key, own_id, row_id), folder)
             for line in lines:
                 typer.echo("".join(c if c.isprintable() else " " for c in line))
     finally:

@@ -50,6 +50,30 @@ def count_moves(connection: Connection, schemas: Schemas, table: str) -> Moves:
     return Moves(entered=entered, left=left, changed=changed)
 
 
+def count_reload_moves(connection: Connection, schemas: Schemas, table: str, *, loaded_before: int, staged: int) -> Moves:
+    """Count how an image that was built beside moves from the committed one; both must still be there.
+
+    A row that entered was not loaded before: it has a new id or that of a tombstone, or it was held and is not any more.
+    """
+    query = sql.SQL(
+        "WITH candidate AS (SELECT candidate.row_id, EXISTS (SELECT FROM {leave} AS leave WHERE leave.origin = 'staging'"
+        " AND leave.row_id = candidate.row_id) AS was_loaded FROM {candidate} AS candidate"
+        " WHERE NOT EXISTS (SELECT FROM {built_held} AS held WHERE held.row_id = candidate.row_id))"
+        " SELECT (SELECT count(*) FROM candidate WHERE NOT was_loaded), (SELECT count(*) FROM candidate WHERE was_loaded),"
+        " (SELECT count(*) FROM {held} AS held WHERE EXISTS (SELECT FROM {built} AS built WHERE built.row_hash = held.row_hash"
+        " AND built.row_id = held.row_id))"
+    ).format(
+        leave=name(schemas.run, table + "_leave"),
+        candidate=name(schemas.run, table + "_candidate"),
+        built_held=name(schemas.run, table + "_held"),
+        held=name(schemas.quarantine, table),
+        built=name(schemas.next_staging, table),
+    )
+    new, changed, released = execute(connection, query).fetchone() or (0, 0, 0)
+    entered = new + changed + released
+    return Moves(entered=entered, left=loaded_before - staged + entered, changed=changed)
+
+
 def count_held(connection: Connection, schemas: Schemas) -> dict[str, Held]:
     """Count what quarantine holds of every table, bad records included."""
     parts = [sql.SQL("SELECT {}, fate FROM {}").format(sql.Literal(table), name(schemas.quarantine, table)) for table in SOURCE_TABLES]

@@ -4,9 +4,11 @@ Belongs here: opening and closing a run. Does not: its steps.
 """
 
 import contextlib
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,32 @@ from omop_inc.telling.timings import Recorder
 LOCK_POLL_S = 0.1
 
 
+class Ahead:
+    """Work that a run begins as soon as it is likely to need it: once, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._future: Future[None] | None = None
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Begin the work unless it has begun."""
+        with self._lock:
+            if self._future is None:
+                pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+                self._future = pool.submit(work)
+                pool.shutdown(wait=False)
+
+    def wait(self) -> None:
+        """Wait for its end and raise what it raised."""
+        if self._future is not None:
+            self._future.result()
+
+    def end(self) -> None:
+        """Wait for its end, however it went: the run is over."""
+        if self._future is not None:
+            self._future.exception()
+
+
 @dataclass(kw_only=True)
 class Run:
     """One run: its settings, its database, its lock, and what it has found so far."""
@@ -42,6 +70,7 @@ class Run:
     summary: Summary
     last: ledger.LastRun | None = None
     made_under: dict[str, str] = field(default_factory=dict)
+    ahead: Ahead = field(default_factory=Ahead)
 
     @property
     def builds_beside(self) -> bool:
@@ -113,8 +142,8 @@ def drop_run_schemas(run: Run) -> None:
     """Drop the run-scoped schemas of this CDM, a few at a time so that no lock table overflows."""
     query = "SELECT nspname FROM pg_namespace WHERE nspname = %s OR nspname LIKE %s ORDER BY nspname DESC"
     pattern = run.schemas.run.replace("_", r"\_") + r"\_%"
-    with run.session.begin():
-        found = [row[0] for row in execute(run.raw, query, (run.schemas.run, pattern))]
+    with run.database.connection() as connection:
+        found = [row[0] for row in execute(connection, query, (run.schemas.run, pattern))]
     for schema in found:
-        with run.session.begin():
-            execute(run.raw, sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+        with run.database.connection() as connection:
+            execute(connection, sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))

@@ -13,6 +13,7 @@ from xxhash import xxh3_128
 
 from omop_inc.crew import Crew
 from omop_inc.runs.context import Run
+from omop_inc.runs.scaffold import ready_scaffold
 from omop_inc.source.deltas import Delta64, Multiset, compare
 from omop_inc.source.hashing import digest_file, sum128
 from omop_inc.source.parts import split_file
@@ -67,8 +68,9 @@ def detect_file(run: Run, crew: Crew, table: str, file: SourceFile | None, befor
     if file is None or file.is_empty:
         return _absent(run, table, file, before, keeps=keeps)
     digest = digest_file(file)
-    if digest.digest == before.file_digest:
+    if digest.digest == before.file_digest and "file_digests" not in run.settings.without:
         return Seen(table=table, file=file, before=before, digest=digest.digest, rows=before.rows, hash_sum=before.hash_sum)
+    run.ahead.begin(lambda: ready_scaffold(run))
     hashes = _hash_file(file, crew, has_quotes=digest.has_quotes)
     with run.database.connection() as connection:
         known = read_hashes(connection, run.schemas, table)

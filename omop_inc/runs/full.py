@@ -11,10 +11,11 @@ from psycopg import sql
 from omop_inc.cdm import lookups, outcomes
 from omop_inc.cdm.cut_texts import count_cut_texts
 from omop_inc.cdm.publish import Written, compare_with_committed, exchange
+from omop_inc.cdm.quality.checker import Checked
 from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, route_full, routed_sources, run_full
 from omop_inc.cdm.transforms import transforms, waits
 from omop_inc.crew import Crew
-from omop_inc.runs import accounting, guards
+from omop_inc.runs import accounting, checking, guards
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen, digest_snapshot
 from omop_inc.runs.increment import tell_codes
@@ -25,7 +26,6 @@ from omop_inc.store import apply, fates, history, intake
 from omop_inc.store.db import execute
 from omop_inc.store.row_ids import read_row_ids, write_row_ids
 from omop_inc.store.state import TableState, adopt_next_base, create_next_base, write_table_state
-from omop_inc.telling.summary import SourceCounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ def full_load(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     """Build image and CDM beside from the snapshot (or, in append mode, from the image) and exchange them."""
     built = build_beside(run, seen, outcome)
     run.summary.cdm_tables = {table: dict(vars(written)) for table, written in built.written.items()}
-    _publish(run, built, outcome)
+    _publish(run, built, outcome, checking.check_built(run))
 
 
 def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: bool = True) -> Built:
@@ -127,16 +127,20 @@ def _route(run: Run, table: str) -> None:
 
 def _transform(run: Run, transform: str, path: list[str]) -> None:
     with run.recorder.step("transform", transform) as counts:
-        result = run_full(run.database, run.schemas, transform, path, foreign_keys=run.settings.foreign_keys)
+        settings = run.settings
+        index_first = "drop_indexes" in settings.without
+        result = run_full(run.database, run.schemas, transform, path, foreign_keys=settings.foreign_keys, index_first=index_first)
         counts.rows_written = result.rows
 
 
-def _publish(run: Run, built: Built, outcome: Outcome) -> None:
+def _publish(run: Run, built: Built, outcome: Outcome, checked: Checked | None) -> None:
     schemas = run.schemas
     with run.database.connection() as connection:
         staged = {table: accounting.count_staged(connection, schemas.next_staging, table) for table in SOURCE_TABLES}
     with run.recorder.step("publish") as counts, publishing(run, outcome) as generation:
         connection = run.raw
+        before = accounting.count_held(connection, schemas)
+        moves = {table: _moves(run, one, staged[table]) for table, one in built.seen.items()}
         if run.last is not None:
             history.note_reload(connection, schemas, generation, renumber=run.settings.renumber)
         apply.exchange_image(connection, schemas, renumber=run.settings.renumber)
@@ -153,27 +157,21 @@ def _publish(run: Run, built: Built, outcome: Outcome) -> None:
         lookups.keep_codes(connection, schemas)
         held = accounting.count_held(connection, schemas)
         for table, one in built.seen.items():
-            _account(run, one, built.loaded[table], staged[table], held.get(table, accounting.Held()))
+            copies_before = before.get(table, accounting.Held()).copies
+            counted = accounting.account(one, moves[table], held.get(table, accounting.Held()), copies_before)
+            run.summary.source_tables[table] = counted
         accounting.check_accounts(run)
         accounting.check_outcomes(run.summary.outcomes, staged)
         _write_state(run, built, staged, generation)
+        checking.keep(run, checked, generation)
         counts.rows_written = sum(entry["total"] for entry in run.summary.cdm_tables.values())
 
 
-def _account(run: Run, seen: Seen, loaded: Loaded, staged: int, held: accounting.Held) -> None:
-    """The fates of a table's rows: unchanged means that the old image held the row too."""
-    total = staged + held.copies
-    unchanged = min(total, loaded.matched)
-    changed = min(total - unchanged, loaded.changed)
-    run.summary.source_tables[seen.table] = SourceCounts(
-        read=loaded.intake.rows,
-        unchanged=unchanged,
-        changed=changed,
-        new=total - unchanged - changed,
-        removed=max(0, seen.before.loaded - unchanged - changed),
-        quarantined=held.quarantined,
-        pending=held.pending,
-    )
+def _moves(run: Run, seen: Seen, staged: int) -> accounting.Moves:
+    """How the image of a table moves; without known ids every row is new."""
+    if run.last is None or run.settings.renumber:
+        return accounting.Moves(entered=staged, left=seen.before.loaded)
+    return accounting.count_reload_moves(run.raw, run.schemas, seen.table, loaded_before=seen.before.loaded, staged=staged)
 
 
 def _write_state(run: Run, built: Built, staged: dict[str, int], generation: int) -> None:

@@ -15,11 +15,12 @@ from omop_inc.cdm.code_map import CodeMapReport
 from omop_inc.cdm.cut_texts import count_cut_texts
 from omop_inc.cdm.delta import Delta
 from omop_inc.cdm.publish import Written, apply_difference
+from omop_inc.cdm.quality.checker import Checked
 from omop_inc.cdm.results import run_increment
 from omop_inc.cdm.scope import gather_routed
 from omop_inc.cdm.transforms import transforms, waits
 from omop_inc.errors import StateMismatchError
-from omop_inc.runs import accounting, guards
+from omop_inc.runs import accounting, checking, guards
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen
 from omop_inc.runs.publishing import Outcome, publishing
@@ -40,8 +41,8 @@ OF_PARAMETERS = frozenset({"cdm_source", "metadata"})
 
 def increment(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     """Bring the CDM from the last snapshot to this one."""
-    with run.recorder.step("scaffold"):
-        ready_scaffold(run)
+    run.ahead.begin(lambda: ready_scaffold(run))  # a change of vocabulary alone: no file made detection begin it
+    run.ahead.wait()
     changed = [table for table, one in seen.items() if one.is_changed]
     run.each("stage", changed, lambda table: stage(run, seen[table]))
     settled = settle(run, changed)
@@ -50,7 +51,8 @@ def increment(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
             guards.check_losses(run, seen, outcome.snapshot_digest, is_full=False, tables=changed)
     delta = _prepare_transforms(run, settled, outcome)
     run.each("transform", list(waits()), lambda transform: _transform(run, delta, transform), waits())
-    _publish(run, seen, delta, outcome)
+    checked = checking.check_increment(run, delta)
+    _publish(run, seen, delta, outcome, checked)
 
 
 def stage(run: Run, seen: Seen) -> None:
@@ -160,9 +162,11 @@ def _transform(run: Run, delta: Delta, transform: str) -> None:
         counts.rows_written = result.rows
     if result.persons:
         delta.ran.add(transform)
+    if result.gone or result.added:
+        delta.changed.add(transform)
 
 
-def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome) -> None:
+def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome, checked: Checked | None) -> None:
     """The publishing transaction of an increment."""
     with run.recorder.step("publish") as counts, publishing(run, outcome) as generation:
         connection, schemas = run.raw, run.schemas
@@ -188,6 +192,7 @@ def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome) ->
             run.summary.unknown_references.update(found)
             run.summary.cut_texts.update(count_cut_texts(connection, schemas.run, table, "_in"))
         _write_state(run, seen, loaded, held, generation)
+        checking.keep(run, checked, generation)
 
 
 def _last_totals(run: Run) -> dict[str, int]:

@@ -21,7 +21,7 @@ from omop_inc.store import apply, intake, pairing
 from omop_inc.store.db import Connection, execute
 from omop_inc.store.row_ids import KnownIds, RowIds, read_known_ids
 from omop_inc.store.schemas import name
-from omop_inc.store.staging import all_columns, create_staged
+from omop_inc.store.staging import all_columns, create_staged, index_staged
 from omop_inc.store.state import write_next_base
 
 
@@ -31,8 +31,6 @@ class Loaded:
 
     intake: intake.Intake
     seen: Seen  # with what reading the file told
-    matched: int = 0  # rows that the old image holds too
-    changed: int = 0  # rows that took the id of a row of the old image that is not there any more
 
 
 def largest_first(seen: dict[str, Seen]) -> list[str]:
@@ -45,7 +43,7 @@ def load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
     """Load one source table into the image beside, and index it while others are loaded."""
     loaded = _load(run, seen, ids, crew)
     with run.recorder.step("index", seen.table), run.database.connection() as connection:
-        apply.index_image(connection, run.schemas, SOURCE_TABLES[seen.table])
+        apply.index_image(connection, run.schemas, SOURCE_TABLES[seen.table], is_indexed="drop_indexes" in run.settings.without)
     return loaded
 
 
@@ -54,6 +52,8 @@ def _load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
     with run.recorder.step("load", seen.table) as counts:
         with run.database.connection() as connection:
             create_staged(connection, schemas.next_staging, table)
+            if "drop_indexes" in run.settings.without:
+                index_staged(connection, schemas.next_staging, table)
             intake.create_intake_tables(connection, schemas, table)
             known = _known(connection, run, table.name)
         if run.settings.mode == "append" and run.last is not None:
@@ -66,12 +66,11 @@ def _load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
         with run.database.connection() as connection:
             write_next_base(connection, schemas, table.name, taken.sorted_hashes())
         taken.hashes.clear()
-        matched = taken.good - taken.unnumbered if known is not None else 0
         if known is not None:
             intake.mark_incoming(run.database, schemas, table)
             counts.rows_changed = _pair(run, table.name, known)
         found = replace(seen, digest=digest.digest, rows=taken.rows, hash_sum=taken.hash_sum)
-        return Loaded(intake=taken, seen=found, matched=matched, changed=counts.rows_changed)
+        return Loaded(intake=taken, seen=found)
 
 
 def _load_parts(run: Run, file: SourceFile, parts: list[Part | None], ids: KnownIds | RowIds, crew: Crew) -> intake.Intake:
@@ -84,6 +83,7 @@ def _load_parts(run: Run, file: SourceFile, parts: list[Part | None], ids: Known
             part=part,
             chunk_rows=run.settings.chunk_rows,
             has_known=isinstance(ids, KnownIds),
+            without=frozenset(run.settings.without),
         )
         for part in parts
     ]
@@ -144,4 +144,4 @@ def _copy_image(run: Run, seen: Seen) -> Loaded:
         ).rowcount
     taken.rows = taken.good + taken.bad
     found = replace(seen, digest=seen.before.file_digest, rows=taken.rows, hash_sum=seen.before.hash_sum)
-    return Loaded(intake=taken, seen=found, matched=taken.good)
+    return Loaded(intake=taken, seen=found)

@@ -115,6 +115,7 @@ def _recorded(run: Run, outcome: Outcome, work: Callable[[], None]) -> None:
         run.summary.message = str(error)
         raise
     finally:
+        run.ahead.end()
         run.session.rollback()
         with run.session.begin():
             if run.summary.status != "applied":
@@ -127,12 +128,11 @@ def _recorded(run: Run, outcome: Outcome, work: Callable[[], None]) -> None:
 
 
 def _clear(run: Run) -> None:
-    """Leave the run's own tables empty, ready for the next increment."""
+    """Leave nothing behind: a full load's tables go, an increment's are emptied."""
     if run.builds_beside:
         drop_run_schemas(run)
-    if run.kind != "verify":
-        with run.recorder.step("scaffold"):
-            ready_scaffold(run)
+    else:
+        ready_scaffold(run)
 
 
 def _carry_out(run: Run, request: Request, snapshot: Snapshot, outcome: Outcome) -> None:
@@ -196,6 +196,7 @@ def _count_unchanged(run: Run, seen: dict[str, Seen]) -> None:
         counts.unchanged = counts.read - counts.quarantined - counts.pending
         run.summary.source_tables[table] = counts
     run.summary.outcomes = run.last.summary.get("outcomes", {})
+    run.summary.checks = {**run.last.summary.get("checks", {}), **({"counted": 0} if run.last.summary.get("checks") else {})}
     for table, last in run.last.summary["cdm_tables"].items():
         run.summary.cdm_tables[table] = {"inserted": 0, "deleted": 0, "total": last["total"]}
 

@@ -151,7 +151,7 @@ def read_chunks(
             indexes.append(kept + first)
             count += len(kept)
             size_bytes += batch.size_bytes * len(kept) // size
-        if count >= chunk_rows or size_bytes >= CHUNK_BYTES:
+        if count >= chunk_rows or size_bytes >= max(CHUNK_BYTES, chunk_rows):  # a limit of rows beyond all sense lifts both
             ready = [_chunk(pending, np.concatenate(indexes), names, layout)]
             pending, indexes, count, size_bytes = [], [], 0, 0
             yield ready.pop()  # nothing here holds it while the next is put together

@@ -109,7 +109,8 @@ def _bury_exchanged(connection: Connection, schemas: Schemas, table: SourceTable
         execute(connection, sql.SQL(bury).format(tombstone, sql.Literal(table.name), key, source, absent))
 
 
-def index_image(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
-    """Index and analyze a staging table built beside."""
-    index_staged(connection, schemas.next_staging, table)
+def index_image(connection: Connection, schemas: Schemas, table: SourceTable, *, is_indexed: bool = False) -> None:
+    """Index a staging table built beside, unless it is, and analyze it."""
+    if not is_indexed:
+        index_staged(connection, schemas.next_staging, table)
     execute(connection, sql.SQL("ANALYZE {}").format(name(schemas.next_staging, table.name)))

@@ -11,10 +11,11 @@ from typing import Any
 import psycopg
 import sqlalchemy
 from psycopg import sql
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, NullConnectionPool, PoolTimeout
 
 from omop_inc.errors import DatabaseError, OmopIncError, SettingsError
 from omop_inc.settings import Settings
+from omop_inc.store.ablation import connection_class, plain_options
 
 Connection = psycopg.Connection[Any]
 Statement = sql.Composed | sql.SQL | str
@@ -113,32 +114,41 @@ def open_database(settings: Settings) -> Database:
     Raises:
         SettingsError: If the URL does not lead to a PostgreSQL that we support.
     """
+    url = find_url(settings)
+    version = _check_server(url)
+    arguments, at_work = _arguments({}, settings.without), _arguments(WORK_OPTIONS, settings.without)
+    made = connection_class(settings.without)
+    # The transforms of a wave, and one for the run's own work beside them.
+    kind = NullConnectionPool if "pool" in settings.without else ConnectionPool
+    pool: ConnectionPool[Connection] = kind(
+        url, connection_class=made, kwargs=at_work, min_size=0, max_size=settings.workers + 1, timeout=30, open=True
+    )
+    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: made.connect(url, **arguments), poolclass=sqlalchemy.pool.NullPool)
+    return Database(url=url, pool=pool, engine=engine, server_version=version)
+
+
+def find_url(settings: Settings) -> str:
+    """The libpq URL of the settings' database; the embedded one is started if need be."""
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
     else:
         from omop_inc.store import embedded  # a user of an external server needs no launcher
 
         url = embedded.start(settings).url
-    url = url.replace("postgresql+psycopg://", "postgresql://", 1)
-    version = _check_server(url)
-    arguments, at_work = _arguments({}), _arguments(WORK_OPTIONS)
-    # The transforms of a wave, and one for the run's own work beside them.
-    pool: ConnectionPool[Connection] = ConnectionPool(url, kwargs=at_work, min_size=0, max_size=settings.workers + 1, timeout=30, open=True)
-    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url, **arguments), poolclass=sqlalchemy.pool.NullPool)
-    return Database(url=url, pool=pool, engine=engine, server_version=version)
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
 @contextlib.contextmanager
-def connect_for_work(url: str) -> Iterator[Connection]:
+def connect_for_work(url: str, without: frozenset[str] = frozenset()) -> Iterator[Connection]:
     """A connection like the pool's, outside of it (another process has no pool), in a transaction that commits at the end."""
-    with translated(), psycopg.connect(url, **_arguments(WORK_OPTIONS)) as connection:
+    with translated(), connection_class(without).connect(url, **_arguments(WORK_OPTIONS, without)) as connection:
         yield connection
 
 
-def _arguments(options: dict[str, str]) -> dict[str, Any]:
+def _arguments(options: dict[str, str], without: frozenset[str]) -> dict[str, Any]:
     """What a connection is opened with: our session settings, and more of them."""
     session = dict(SESSION_OPTIONS, client_connection_check_interval=str(CLIENT_CHECK_MS))
-    return {"options": _as_options(session | options), **_keepalives()}
+    return {"options": _as_options(plain_options(session | options, without)), **_keepalives()}
 
 
 def _as_options(settings: dict[str, str]) -> str:

@@ -24,6 +24,7 @@ import psycopg
 from psycopg import sql
 
 from omop_inc.errors import DatabaseError, SettingsError
+from omop_inc.machine import read_machine
 from omop_inc.settings import Settings
 from omop_inc.store import postgres_conf
 from omop_inc.store.postgres_place import (
@@ -142,7 +143,7 @@ def _start(settings: Settings, place: Place) -> EmbeddedServer:
     if data_major(place.data) is None:
         _initialise(programs, place, user)
     _await_other(place)
-    port = _launch(programs, place, user)
+    port = _launch(programs, place, user, is_tuned="postgres_settings" not in settings.without)
     write_record(place, programs, port)
     _ensure_database(place, port)
     running = find_running(place)
@@ -208,17 +209,17 @@ def _await_other(place: Place) -> None:
         (place.data / "postmaster.pid").unlink(missing_ok=True)
 
 
-def _launch(programs: Programs, place: Place, user: ServerUser | None) -> int:
+def _launch(programs: Programs, place: Place, user: ServerUser | None, *, is_tuned: bool) -> int:
     """Start the server on the port of last time, or on a free one; wait until it takes connections."""
     if (lines := read_pid_file(place.data)) and live_pid(place.data):
         return int(lines[3])
     port = int(read_record(place.base).get("port") or 0)
-    machine = postgres_conf.read_machine()
+    machine = read_machine()
     command: list[str | Path] = [programs.bin_dir / "pg_ctl", "start", "-D", place.data, "-w", "-t", str(START_TIMEOUT_S)]
     for _ in range(START_ATTEMPTS):
         port = port if port and _is_free(port) else _free_port()
         configuration = place.home / "omop_inc.conf"
-        configuration.write_text(postgres_conf.render(postgres_conf.server_settings(machine, port)), encoding="utf-8")
+        configuration.write_text(postgres_conf.render(postgres_conf.server_settings(machine, port, is_tuned=is_tuned)), encoding="utf-8")
         configuration.chmod(0o644)  # no secret in it, and the server's user must read it
         with _open_log(place) as log:
             begin = log.tell()

@@ -144,6 +144,7 @@ class LoadPart:
     part: Part | None
     chunk_rows: int
     has_known: bool  # whether ids are to be found by row hash first
+    without: frozenset[str] = frozenset()  # optimisations left out
 
 
 def load_part(ask: Ask, task: LoadPart) -> Intake:
@@ -156,7 +157,7 @@ def load_part(ask: Ask, task: LoadPart) -> Intake:
     intake, table = Intake(), SOURCE_TABLES[task.file.table]
     image = copy_statement(name(task.schemas.next_staging, table.name), all_columns(table))
     candidates = copy_statement(name(task.schemas.run, table.name + "_candidate"), all_columns(table))
-    with connect_for_work(task.url) as connection, Copier(connection) as copier:
+    with connect_for_work(task.url, task.without) as connection, Copier(connection) as copier:
         for chunk in read_chunks(task.file, task.part, chunk_rows=task.chunk_rows):
             checked = _check(chunk, table, intake)
             intake.note_hashes(_all_hashes(chunk))

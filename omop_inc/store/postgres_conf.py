@@ -1,16 +1,14 @@
-"""The embedded server's configuration, fitted to the machine it runs on.
+"""What we want of a PostgreSQL server, each setting with its reason: the embedded one gets it, others are compared with it.
 
-Belongs here: measuring the machine, and each server setting with its reason. Does not: starting anything (embedded.py).
+Belongs here: one table of facts about server settings. Does not: starting anything (embedded.py), looking at a server
+(examination.py).
 """
 
-import os
-import shutil
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
-MB = 1024 * 1024
-GB = 1024 * MB
+from omop_inc.machine import GB, MB, Machine
 
 # A quarter of the memory is PostgreSQL's own advice; beyond 4 GB our working set (a snapshot of 1 GB is 3 GB here) gains
 # nothing, and Python's share of a run needs memory as well.
@@ -23,89 +21,111 @@ WORK_MEM_SHARE, WORK_MEM_MIN, WORK_MEM_MAX = 1 / 64, 8 * MB, 256 * MB
 MAINTENANCE_SHARE, MAINTENANCE_MIN, MAINTENANCE_MAX = 1 / 16, 64 * MB, 1 * GB
 # Transforms already run side by side, one a core; a query alone may still use half of the cores.
 GATHER_SHARE, GATHER_MAX = 1 / 2, 4
+# A killed client's statement went on and committed without it; with it the backend ended in 0.4 s. Needs Linux.
+CLIENT_CHECK = "500ms"
 # Below this the default POSIX segments of parallel queries fail in containers ("could not resize shared memory segment").
 SHM_NEEDED = 1 * GB
 
-FIXED = {
-    # Only programs of this machine, over TCP with a password; no socket file whose path may be too long or open to others.
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "password_encryption": "scram-sha-256",
-    "ssl": "off",
-    # The publishing transaction is the truth of a run: measured, synchronous_commit = off lost a committed table after kill -9.
-    "fsync": "on",
-    "full_page_writes": "on",
-    "synchronous_commit": "on",
-    # Scattered persons are read by index; at 4 the planner scans whole tables (1.1 s instead of 0.2 s at 1 % of the persons).
-    "random_page_cost": "1.1",
-    # A full load of 1 GB writes some 3 GB of WAL: with 1 GB it would wait for checkpoints in its middle.
-    "max_wal_size": "4GB",
-    "min_wal_size": "256MB",
-    "checkpoint_timeout": "15min",
-    "checkpoint_completion_target": "0.9",
-    # "on" is pglz, which every build has; the wheels are built without lz4 (measured: they refuse to start with it).
-    "wal_compression": "on",
-    # Compiling took longer than our short queries run, and the wheels have no LLVM: the same plans everywhere.
-    "jit": "off",
-    # Error messages quote cell values in their DETAIL, CONTEXT and STATEMENT lines: none of these reaches the log.
-    "log_error_verbosity": "terse",
-    "log_min_error_statement": "panic",
-    "log_parameter_max_length": "0",
-    "log_parameter_max_length_on_error": "0",
-    "log_statement": "none",
-    "log_min_duration_statement": "-1",
-    "log_line_prefix": "%m [%p] %a ",
-    # Feeds the timings' database metrics; costs under 1 % where the clock is cheap.
-    "track_io_timing": "on",
-    # Dates are never moved through local time.
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "datestyle": "ISO, YMD",
-    "lc_messages": "C",
-}
-# A killed client's statement went on and committed without it; with it the backend ended in 0.4 s. Needs Linux.
-CLIENT_CHECK = "500ms"
+# How the value of a server that is not ours is judged. least: it should be about as large. same: it should be so. switch:
+# anything but off. run: each run sets it for its own sessions. ours: of the embedded server alone.
+Judged = Literal["least", "same", "switch", "run", "ours"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What the server may use."""
+class ServerSetting:
+    """One setting of a server."""
 
-    memory_bytes: int  # of the machine or of its control group, whichever is less
-    cores: int  # that this process may run on
-    shm_bytes: int  # size of /dev/shm; 0 where there is none
-    is_linux: bool
-
-
-def read_machine(cgroup_root: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc")) -> Machine:
-    """Measure the machine; limits of containers (control groups 1 and 2) count."""
-    shm = Path("/dev/shm")
-    return Machine(
-        memory_bytes=min([_physical_memory(), *_memory_limits(cgroup_root, proc)]),
-        cores=max(1, min([_usable_cores(), *_core_limits(cgroup_root, proc)])),
-        shm_bytes=shutil.disk_usage(shm).total if shm.is_dir() else 0,
-        is_linux=sys.platform == "linux",
-    )
+    name: str
+    value: Callable[[Machine], str | None]  # None: the machine's system does not know it
+    judged: Judged
+    why: str
 
 
-def server_settings(machine: Machine, port: int) -> dict[str, str]:
-    """Every setting of the server's configuration, by name."""
-    memory = machine.memory_bytes
-    settings = {
-        "port": str(port),
-        **FIXED,
-        "shared_buffers": _size(memory * SHARED_BUFFERS_SHARE, SHARED_BUFFERS_MIN, SHARED_BUFFERS_MAX),
-        "effective_cache_size": _size(memory * CACHE_SHARE, SHARED_BUFFERS_MIN, memory),
-        "work_mem": _size(memory * WORK_MEM_SHARE, WORK_MEM_MIN, WORK_MEM_MAX),
-        "maintenance_work_mem": _size(memory * MAINTENANCE_SHARE, MAINTENANCE_MIN, MAINTENANCE_MAX),
-        "max_worker_processes": str(max(8, machine.cores)),
-        "max_parallel_workers": str(machine.cores),
-        "max_parallel_workers_per_gather": str(min(GATHER_MAX, int(machine.cores * GATHER_SHARE))),
-    }
-    if machine.is_linux:
-        settings["client_connection_check_interval"] = CLIENT_CHECK
-        settings["dynamic_shared_memory_type"] = "posix" if machine.shm_bytes >= SHM_NEEDED else "sysv"
-    return settings
+def _fixed(name: str, value: str, judged: Judged, why: str) -> ServerSetting:
+    return ServerSetting(name=name, value=lambda _: value, judged=judged, why=why)
+
+
+def _sized(name: str, judged: Judged, share: float, least: int, most: int | None, why: str) -> ServerSetting:
+    return ServerSetting(name=name, value=lambda m: _size(m.memory_bytes * share, least, most or m.memory_bytes), judged=judged, why=why)
+
+
+def _counted(name: str, count: Callable[[int], int], why: str) -> ServerSetting:
+    return ServerSetting(name=name, value=lambda m: str(count(m.cores)), judged="least", why=why)
+
+
+def _on_linux(name: str, value: Callable[[Machine], str], judged: Judged, why: str) -> ServerSetting:
+    return ServerSetting(name=name, value=lambda m: value(m) if m.is_linux else None, judged=judged, why=why)
+
+
+_PRIVATE = "error messages quote cell values in their DETAIL, CONTEXT and STATEMENT lines: none of these may reach the log"
+_LOCAL = "only programs of this machine, over TCP with a password; no socket file whose path may be too long or open to others"
+_DATES = "dates are never moved through local time"
+
+SERVER_SETTINGS: tuple[ServerSetting, ...] = (
+    _sized(
+        "shared_buffers", "least", SHARED_BUFFERS_SHARE, SHARED_BUFFERS_MIN, SHARED_BUFFERS_MAX,
+        "a quarter of the memory, at most 4 GB: the working set of a snapshot of 1 GB fits",
+    ),
+    _sized(
+        "effective_cache_size", "least", CACHE_SHARE, SHARED_BUFFERS_MIN, None,
+        "what the planner may believe to be cached; the sessions of runs are sized by it",
+    ),
+    _sized("work_mem", "run", WORK_MEM_SHARE, WORK_MEM_MIN, WORK_MEM_MAX, "sorts and hashes of a full load stay in memory"),
+    _sized("maintenance_work_mem", "run", MAINTENANCE_SHARE, MAINTENANCE_MIN, MAINTENANCE_MAX, "index builds of a full load stay in memory"),
+    _fixed("max_wal_size", "4GB", "least", "a full load of 1 GB writes some 3 GB of WAL: with less it waits for checkpoints in its middle"),
+    _fixed("min_wal_size", "256MB", "ours", "WAL files are used again instead of made anew"),
+    _fixed("checkpoint_timeout", "15min", "ours", "a full load has one checkpoint, not several"),
+    _fixed("checkpoint_completion_target", "0.9", "ours", "checkpoints write evenly; the default of version 14 on"),
+    _fixed("wal_level", "minimal", "ours", "never replicated: a table filled, an index built in the transaction that makes it skip the WAL"),
+    _fixed("max_wal_senders", "0", "ours", "as wal_level wants it"),
+    _fixed("wal_compression", "on", "switch", "page images are most of an increment's WAL; pglz, which every build has (some lack lz4)"),
+    _fixed("random_page_cost", "1.1", "run", "scattered persons are read by index; at 4 whole tables are scanned (1.1 s for 0.2 s)"),
+    _fixed("jit", "off", "run", "compiling takes longer than our short queries"),
+    _fixed("fsync", "on", "same", "the publishing transaction is the truth of a run"),
+    _fixed("full_page_writes", "on", "same", "a crash in the middle of a page write must be mended"),
+    _fixed("synchronous_commit", "on", "run", "measured: off lost a committed table after kill -9; runs switch it off for their own tables alone"),
+    _counted("max_worker_processes", lambda cores: max(8, cores), "parallel queries and index builds have processes"),
+    _counted("max_parallel_workers", lambda cores: cores, "one a core"),
+    _counted(
+        "max_parallel_workers_per_gather", lambda cores: min(GATHER_MAX, int(cores * GATHER_SHARE)),
+        "transforms run side by side, one a core; a query alone may still use half of the cores",
+    ),
+    _on_linux(
+        "client_connection_check_interval", lambda _: CLIENT_CHECK, "run",
+        "a killed client's statement went on and committed; with it the backend ended in 0.4 s",
+    ),
+    _on_linux(
+        "dynamic_shared_memory_type", lambda m: "posix" if m.shm_bytes >= SHM_NEEDED else "sysv", "ours",
+        "with a small /dev/shm, as containers have it, parallel queries fail in posix segments",
+    ),
+    _fixed("log_error_verbosity", "terse", "same", _PRIVATE),
+    _fixed("log_min_error_statement", "panic", "same", _PRIVATE),
+    _fixed("log_parameter_max_length_on_error", "0", "same", _PRIVATE),
+    _fixed("log_parameter_max_length", "0", "ours", _PRIVATE),
+    _fixed("log_statement", "none", "ours", _PRIVATE),
+    _fixed("log_min_duration_statement", "-1", "ours", _PRIVATE),
+    _fixed("log_line_prefix", "%m [%p] %a ", "ours", "time, process and program"),
+    _fixed("track_io_timing", "on", "ours", "the timings' database metrics; under 1 % where the clock is cheap"),
+    _fixed("listen_addresses", "127.0.0.1", "ours", _LOCAL),
+    _fixed("unix_socket_directories", "", "ours", _LOCAL),
+    _fixed("password_encryption", "scram-sha-256", "ours", _LOCAL),
+    _fixed("ssl", "off", "ours", "nothing leaves the machine"),
+    _fixed("timezone", "UTC", "ours", _DATES),
+    _fixed("log_timezone", "UTC", "ours", _DATES),
+    _fixed("datestyle", "ISO, YMD", "ours", _DATES),
+    _fixed("lc_messages", "C", "ours", "messages in one language"),
+)  # fmt: skip
+
+
+# Of the settings that are ours alone, those that are there for speed.
+TUNED = frozenset({"wal_level", "max_wal_senders", "min_wal_size", "checkpoint_timeout", "checkpoint_completion_target"})
+
+
+def server_settings(machine: Machine, port: int, *, is_tuned: bool = True) -> dict[str, str]:
+    """Every setting of the embedded server's configuration, by name; without tuning only what keeps data safe and private."""
+    kept = [one for one in SERVER_SETTINGS if is_tuned or (one.judged in ("ours", "same") and one.name not in TUNED)]
+    wanted = {setting.name: setting.value(machine) for setting in kept}
+    return {"port": str(port), **{name: value for name, value in wanted.items() if value is not None}}
 
 
 def render(settings: dict[str, str]) -> str:
@@ -116,56 +136,3 @@ def render(settings: dict[str, str]) -> str:
 
 def _size(wanted: float, least: int, most: int) -> str:
     return f"{max(least, min(most, int(wanted))) // MB}MB"
-
-
-def _physical_memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _memory_limits(root: Path, proc: Path) -> list[int]:
-    found = [_number(path / name) for path in _groups(root, proc, "memory") for name in ("memory.max", "memory.limit_in_bytes")]
-    return [value for value in found if value is not None]
-
-
-def _core_limits(root: Path, proc: Path) -> list[int]:
-    limits = []
-    for path in _groups(root, proc, "cpu"):
-        words = _words(path / "cpu.max") or [*_words(path / "cpu.cfs_quota_us"), *_words(path / "cpu.cfs_period_us")]
-        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]):
-            limits.append(max(1, int(words[0]) // int(words[1])))
-    return limits
-
-
-def _groups(root: Path, proc: Path, controller: str) -> list[Path]:
-    """The folders of this process's control group and all above it, for version 2 and for version 1."""
-    folders = {root, root / controller}
-    for line in _lines(proc / "self" / "cgroup"):
-        _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        top = root / controller if controllers else root
-        group = top / path.strip().lstrip("/")
-        folders |= {group, *(parent for parent in group.parents if parent.is_relative_to(top))}
-    return sorted(folders)
-
-
-def _number(path: Path) -> int | None:
-    words = _words(path)
-    return int(words[0]) if words and words[0].isdigit() else None
-
-
-def _words(path: Path) -> list[str]:
-    return " ".join(_lines(path)).split()
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return []

@@ -32,7 +32,7 @@ def guarded(cell: object) -> object:
 def csv_text(report: Report) -> str:
     """A report as CSV, its cells guarded."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)
     writer.writerow(report.columns)
     writer.writerows([guarded(cell) for cell in row] for row in report.rows)
     return text.getvalue()

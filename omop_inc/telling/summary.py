@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from omop_inc.store.ledger import StepTiming
+from omop_inc.telling.checks import tally_line
 
 Status = Literal["applied", "no_change", "skipped", "refused", "failed"]
 
@@ -50,6 +51,7 @@ class Summary:
     cdm_tables: dict[str, dict[str, int]] = field(default_factory=dict)
     outcomes: dict[str, dict[str, int]] = field(default_factory=dict)  # by source table: loaded rows by CDM tables or rule
     codes: dict[str, int] = field(default_factory=dict)  # distinct codes, units and answers in use, and those without a concept
+    checks: dict[str, Any] = field(default_factory=dict)  # passed, failed, warned, not applicable, counted; those that did not pass
     unknown_references: dict[str, int] = field(default_factory=dict)  # of the rows that came in, by source column
     cut_texts: dict[str, int] = field(default_factory=dict)  # of the rows that came in: longer than their CDM column, by source column
     warnings: list[str] = field(default_factory=list)
@@ -63,6 +65,7 @@ class Summary:
             "cdm_tables": self.cdm_tables,
             "outcomes": self.outcomes,
             "codes": self.codes,
+            "checks": self.checks,
             "unknown_references": self.unknown_references,
             "cut_texts": self.cut_texts,
             "warnings": self.warnings,
@@ -121,6 +124,8 @@ def print_summary(summary: Summary, console: Console) -> None:
             f"Codes in use: {codes['codes']:,}, without a standard concept: {codes['unmapped']:,};"
             f" units: {codes['units']:,}, unknown: {codes['unmapped_units']:,}"
         )
+    if summary.checks:
+        console.print(tally_line(summary.checks))
     for column, count in summary.unknown_references.items():
         console.print(f"{column}: {count:,} rows name a row that is not there; the CDM names none for them", markup=False)
     for column, count in summary.cut_texts.items():

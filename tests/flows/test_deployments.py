@@ -12,7 +12,7 @@ from flows import environment
 from tests.flows.conftest import ROOT
 
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-FLOWS = {"incremental", "full_reload", "verify", "vocabulary"}
+FLOWS = {"incremental", "full_reload", "verify", "vocabulary", "check"}
 
 
 def test_every_flow_is_deployed() -> None:

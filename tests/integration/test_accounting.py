@@ -128,7 +128,7 @@ def test_store_of_an_older_version_is_counted_anew(cdm: Cdm, tmp_path: Path) -> 
     with psycopg.connect(cdm.url) as connection:
         connection.execute("UPDATE cdm_ledger.run SET summary = summary - 'outcomes'")
         connection.execute("DROP TABLE cdm_state.row_event, cdm_state.row_id_range")
-    summary = cdm.run(write_snapshot(tmp_path / "b", history.step([Change("arrive", row=1)])))
+    summary = cdm.run_allowed(write_snapshot(tmp_path / "b", history.step([Change("leave")])))
     check(summary, cdm.read())
     assert cdm.query("SELECT generation FROM cdm_state.row_id_range") == [(2,)]
 
@@ -168,3 +168,30 @@ def test_transform_that_loses_a_row_fails_the_full_load(cdm: Cdm, tmp_path: Path
     with pytest.raises(CheckFailed, match=r"medications: 2 rows loaded, \{'drug_exposure': 1, 'unexplained': 1\}"):
         cdm.run(write_snapshot(tmp_path / "a", small_world(2)))
     assert cdm.query("SELECT to_regclass('cdm.person')") == [(None,)]
+
+
+def test_reload_counts_as_an_increment_does(cdm: Cdm, tmp_path: Path) -> None:
+    """Of the same two snapshots, rows that are released from quarantine or fall into it included."""
+    other = Cdm(cdm.url, cdm.state_dir, "other")
+    history = History(busy_world())
+    steps: list[list[Change]] = [
+        [Change("delete", "encounters", 1), Change("repeat_id", column=3, value=2), Change("double", "careplans"), Change("double", "conditions")],
+        [Change("restore"), Change("delete", "patients", 0), Change("update", "conditions", 0, 1, 1), Change("insert", "observations", 0, 0, 2)],
+        [Change("delete", "careplans", 0), Change("delete", "conditions", 0), Change("arrive", row=2)],
+    ]
+    first = write_snapshot(tmp_path / "0", history.step([]))
+    assert cdm.run(first).source_tables == other.run(first, "full_reload").source_tables
+    for number, changes in enumerate(steps, start=1):
+        snapshot = write_snapshot(tmp_path / str(number), history.step(changes))
+        increment, reload = cdm.run_allowed(snapshot), other.run_allowed(snapshot, "full_reload")
+        assert reload.source_tables == increment.source_tables
+        assert reload.outcomes == increment.outcomes
+    ((renumbered, before),) = [(other.run(snapshot, "full_reload", renumber=True), increment)]
+    for table, counts in renumbered.source_tables.items():
+        assert counts.adds_up and (counts.unchanged, counts.changed) == (0, 0)
+        assert (
+            counts.new
+            == counts.removed
+            == counts.read - counts.quarantined - counts.pending
+            == before.source_tables[table].read - (counts.quarantined + counts.pending)
+        )

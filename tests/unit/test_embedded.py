@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from omop_inc.errors import SettingsError
-from omop_inc.store import embedded, postgres_conf, postgres_place, postgres_programs
-from omop_inc.store.postgres_conf import GB, MB, Machine, read_machine, render, server_settings
+from omop_inc.machine import GB, MB, Machine, read_machine
+from omop_inc.store import embedded, postgres_place, postgres_programs
+from omop_inc.store.postgres_conf import render, server_settings
 from omop_inc.store.postgres_programs import find_programs
 
 
@@ -184,10 +185,11 @@ def test_live_pid_sees_through_a_leftover_pid_file(tmp_path: Path, text: str) ->
     assert postgres_place.live_pid(tmp_path) is None
 
 
-def test_fixed_settings_are_safe_ones() -> None:
-    assert {name: postgres_conf.FIXED[name] for name in ("fsync", "full_page_writes", "synchronous_commit")} == {
+def test_settings_are_safe_ones() -> None:
+    settings = server_settings(make_machine(), port=1)
+    assert {name: settings[name] for name in ("fsync", "full_page_writes", "synchronous_commit")} == {
         "fsync": "on",
         "full_page_writes": "on",
         "synchronous_commit": "on",
     }
-    assert postgres_conf.FIXED["listen_addresses"] == "127.0.0.1"
+    assert settings["listen_addresses"] == "127.0.0.1"

@@ -1,0 +1,53 @@
+-- Imaging studies that no procedure stands for: neither one of their own nor one of the same encounter, code and day.
+-- grain: one row per study
+-- reads: imaging_studies (id, patient, encounter, date, procedure_code)
+-- reads: procedures (patient, encounter, code, start)
+-- reads: procedure_occurrence (procedure_occurrence_id)
+-- scope: person
+-- denominator: (SELECT DISTINCT patient, encounter, id FROM imaging_studies) AS study
+-- severity: fail
+-- source: docs/mapping/procedure_occurrence.md
+WITH study AS (
+    SELECT
+        imaging_studies.patient,
+        imaging_studies.encounter,
+        imaging_studies.id,
+        imaging_studies.procedure_code,
+        imaging_studies.date::date AS study_date,
+        min(imaging_studies.row_id) AS row_id,
+        count(procedure_occurrence.procedure_occurrence_id) AS own_procedures
+    FROM imaging_studies
+    LEFT JOIN procedure_occurrence
+        ON imaging_studies.row_id = procedure_occurrence.procedure_occurrence_id
+    GROUP BY
+        imaging_studies.patient,
+        imaging_studies.encounter,
+        imaging_studies.id,
+        imaging_studies.procedure_code,
+        imaging_studies.date::date
+),
+
+performed AS (
+    SELECT DISTINCT
+        patient,
+        encounter,
+        code,
+        start::date AS start_date
+    FROM procedures
+)
+
+SELECT min(study.row_id) AS row_id
+FROM study
+LEFT JOIN performed
+    ON
+        study.patient = performed.patient
+        AND study.encounter = performed.encounter
+        AND study.procedure_code = performed.code
+        AND study.study_date = performed.start_date
+GROUP BY
+    study.patient,
+    study.encounter,
+    study.id
+HAVING
+    sum(study.own_procedures) = 0
+    AND count(performed.code) = 0

@@ -1,0 +1,90 @@
+"""Every optimisation left out alone gives the same CDM, and is really left out."""
+
+import shutil
+from pathlib import Path
+from typing import get_args
+
+import psycopg
+import pytest
+from psycopg_pool import ConnectionPool, NullConnectionPool
+
+from omop_inc.machine import read_machine
+from omop_inc.runs import detect
+from omop_inc.settings import Switch
+from omop_inc.store.db import open_database
+from omop_inc.store.postgres_conf import server_settings
+from tests.comparing import differences
+from tests.stores import EXAMPLES, Cdm
+
+SNAPSHOTS = EXAMPLES / "snapshots"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("switch", get_args(Switch))
+def test_a_switch_alters_nothing_in_the_cdm(cdm: Cdm, switch: Switch) -> None:
+    other = Cdm(cdm.url, cdm.state_dir, "other")
+    for date in ("2020-06-17", "2020-07-01"):
+        cdm.run(SNAPSHOTS / date)
+        other.run(SNAPSHOTS / date, without=frozenset({switch}))
+    assert differences(cdm.read(), other.read()) == []
+
+
+def test_without_unlogged_no_table_is_unlogged(cdm: Cdm) -> None:
+    query = "SELECT count(*) FROM pg_class INNER JOIN pg_namespace AS n ON n.oid = relnamespace WHERE nspname = 'cdm_run' AND relpersistence = 'u'"
+    cdm.run(SNAPSHOTS / "2020-06-17")
+    assert cdm.query(query) > [(0,)]
+    cdm.run(SNAPSHOTS / "2020-06-17", "full_reload", without=frozenset({"unlogged"}))
+    assert cdm.query(query) == [(0,)]
+
+
+def test_without_analyze_no_table_has_statistics(cdm: Cdm) -> None:
+    cdm.run(SNAPSHOTS / "2020-06-17", without=frozenset({"analyze"}))
+    analyzed = "SELECT count(*) FROM pg_stat_user_tables WHERE schemaname IN ('cdm', 'cdm_staging') AND analyze_count > 0"
+    cdm.wait_alone()
+    assert cdm.query(analyzed) == [(0,)]
+
+
+def test_without_the_pool_every_piece_of_work_has_a_connection_of_its_own(cdm: Cdm) -> None:
+    pids = []
+    for switches, kind in ((frozenset({"pool"}), NullConnectionPool), (frozenset(), ConnectionPool)):
+        database = open_database(cdm.settings(without=switches))
+        assert type(database.pool) is kind
+        for _ in range(2):
+            with database.connection() as connection:
+                pids.append(connection.info.backend_pid)
+        database.close()
+    assert pids[0] != pids[1]
+    assert pids[2] == pids[3]
+
+
+def test_without_settings_sessions_and_server_have_the_defaults(cdm: Cdm) -> None:
+    database = open_database(cdm.settings(without=frozenset({"postgres_settings"})))
+    with database.connection() as connection, psycopg.connect(cdm.url) as other:
+        for name in ("random_page_cost", "work_mem", "jit", "synchronous_commit"):
+            assert connection.execute(f"SHOW {name}").fetchone() == other.execute(f"SHOW {name}").fetchone()  # type: ignore[arg-type]
+        assert connection.execute("SHOW timezone").fetchone() == ("UTC",)
+    database.close()
+    tuned, plain = (server_settings(read_machine(), 1, is_tuned=is_tuned) for is_tuned in (True, False))
+    assert "shared_buffers" in tuned
+    assert not {"shared_buffers", "max_wal_size", "random_page_cost", "checkpoint_timeout"} & set(plain)
+    assert plain["fsync"] == "on"
+    assert plain["log_error_verbosity"] == "terse"
+
+
+def test_without_the_disk_cache_none_is_kept(cdm: Cdm) -> None:
+    cdm.run(SNAPSHOTS / "2020-06-17", without=frozenset({"disk_cache"}))
+    assert not (cdm.state_dir / "cache").exists()
+    cdm.run(SNAPSHOTS / "2020-07-01")
+    assert (cdm.state_dir / "cache" / "cache.db").exists()
+
+
+def test_without_file_digests_an_equal_file_is_hashed_and_found_equal(cdm: Cdm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = shutil.copytree(SNAPSHOTS / "2020-06-17", tmp_path / "snapshot")
+    cdm.run(source)
+    hashed = []
+    real = detect.hash_records
+    monkeypatch.setattr(detect, "hash_records", lambda file: hashed.append(file.table) or real(file))
+    assert cdm.run(source).status == "no_change"
+    assert hashed == []
+    assert cdm.run(source, without=frozenset({"file_digests"})).status == "no_change"
+    assert len(hashed) == 18
