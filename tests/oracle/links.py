@@ -37,15 +37,20 @@ def links(world: World, vocabulary: Vocabulary) -> list[Record]:
     return found
 
 
-def _both_ways(one: Fact, other: Fact, relationships: tuple[int, int], vocabulary: Vocabulary) -> Iterator[Record]:
-    for (table_1, id_1), (table_2, id_2), relationship in ((one, other, relationships[0]), (other, one, relationships[1])):
-        yield {
-            "domain_concept_id_1": vocabulary.fixed(DOMAINS[table_1]),
-            "fact_id_1": id_1,
-            "domain_concept_id_2": vocabulary.fixed(DOMAINS[table_2]),
-            "fact_id_2": id_2,
-            "relationship_concept_id": vocabulary.fixed(relationship),
-        }
+def _both_ways(one: Fact, other: Fact, relationships: tuple[int, int], vocabulary: Vocabulary) -> list[Record]:
+    """The rows of a pair; one where a vocabulary without these concepts lets both say the same."""
+    there, back = _link(one, other, relationships[0], vocabulary), _link(other, one, relationships[1], vocabulary)
+    return [there] if there == back else [there, back]
+
+
+def _link(one: Fact, other: Fact, relationship: int, vocabulary: Vocabulary) -> Record:
+    return {
+        "domain_concept_id_1": vocabulary.fixed(DOMAINS[one[0]]),
+        "fact_id_1": one[1],
+        "domain_concept_id_2": vocabulary.fixed(DOMAINS[other[0]]),
+        "fact_id_2": other[1],
+        "relationship_concept_id": vocabulary.fixed(relationship),
+    }
 
 
 def _fact(row: SourceRow, vocabulary: Vocabulary) -> Fact:
