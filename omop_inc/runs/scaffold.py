@@ -36,13 +36,14 @@ SCAFFOLD_VERSION = 3
 
 def ready_scaffold(run: Run) -> None:
     """Find the scaffold as this code needs it and empty, or make it anew."""
-    with run.database.connection() as connection:
-        if _read_stamp(connection, run.schemas) == _stamp(connection, run.schemas, run.settings.time_zone):
-            empty_scaffold(connection, run.schemas)
-            return
-    drop_run_schemas(run)
-    with run.database.connection() as connection:
-        create_scaffold(connection, run.schemas, run.settings.time_zone)
+    with run.recorder.step("scaffold"):
+        with run.database.connection() as connection:
+            if _read_stamp(connection, run.schemas) == _stamp(connection, run.schemas, run.settings.time_zone):
+                empty_scaffold(connection, run.schemas)
+                return
+        drop_run_schemas(run)
+        with run.database.connection() as connection:
+            create_scaffold(connection, run.schemas, run.settings.time_zone)
 
 
 def create_scaffold(connection: Connection, schemas: Schemas, time_zone: str) -> None:
