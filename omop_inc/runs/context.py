@@ -4,6 +4,7 @@ Belongs here: opening and closing a run. Does not: its steps.
 """
 
 import contextlib
+import contextvars
 import threading
 import time
 import uuid
@@ -41,7 +42,7 @@ class Ahead:
         with self._lock:
             if self._future is None:
                 pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-                self._future = pool.submit(work)
+                self._future = pool.submit(contextvars.copy_context().run, work)  # the orchestrator's logger goes along
                 pool.shutdown(wait=False)
 
     def wait(self) -> None:
