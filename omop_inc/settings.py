@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     postgres_bin: Path | None = Field(None, description="folder of PostgreSQL's programs for the embedded database")
     cdm_schema: str = Field("cdm", description="schema of the CDM tables; every CDM schema has a store of its own")
     vocabulary_schema: str = Field("vocab", description="schema of the vocabulary, shared by all CDM schemas")
+    units: Path | None = Field(None, description="CSV of other spellings of units (unit_source_value,ucum_code), before the shipped one")
+    time_zone: str = Field("UTC", description="zone of the CDM's dates and times, by its name in PostgreSQL")
     mode: Mode = Field("snapshot", description="snapshot: an absent row was removed; append: nothing is removed")
     unknown_columns: Literal["freeze", "ignore"] = Field("freeze", description="what an unknown column does")
     foreign_keys: bool = Field(False, description="add the CDM's foreign keys (they cost time at every load)")
@@ -50,6 +52,18 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"[a-z_][a-z0-9_]*", name) or len(name) > MAX_SCHEMA_NAME or name.startswith("pg_"):
             raise ValueError(f"expected lower-case letters, digits and _ (at most {MAX_SCHEMA_NAME}), not starting with a digit or pg_")
         return name
+
+    @field_validator("time_zone")
+    @classmethod
+    def _check_time_zone(cls, zone: str) -> str:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_+/-]{0,62}", zone):
+            raise ValueError("expected the name of a time zone, such as America/New_York")
+        return zone
+
+    @field_validator("units", mode="before")
+    @classmethod
+    def _no_units(cls, path: Any) -> Any:
+        return path or None
 
     @field_validator("database_url")
     @classmethod

@@ -4,26 +4,26 @@ Belongs here: code_map, unit_map, answer_map and fixed_concept of a run's schema
 (the views of sql/view/), loading a vocabulary (vocabulary.py).
 """
 
-import csv
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from psycopg import sql
 
 from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.concepts import FIXED_CONCEPTS, missing_concepts
+from omop_inc.cdm.units import unit_aliases, units_digest
 from omop_inc.cdm.vocabulary import current_fingerprint, search_path, stored_vocabulary
 from omop_inc.errors import VocabularyError
 from omop_inc.resources import read_sql
 from omop_inc.store.db import Connection, execute, fetch_value
 
 # Raise it when a resolve_*.sql file changes what it gives: cached maps of the older text are then not found.
-RESOLVER_VERSION = 1
+RESOLVER_VERSION = 2
 
 # Digests kept of maps that were resolved: more than one CDM schema may share a vocabulary.
 KEPT_DIGESTS = 100
@@ -45,23 +45,19 @@ class CodeMapReport:
     answers: int  # texts that name an answer
     from_cache: bool  # whether code_map and unit_map came from the disk cache
     missing_fixed: tuple[int, ...]  # fixed concepts that the vocabulary lacks, ascending
+    missing_ucum: tuple[str, ...]  # codes that the user's own list of units names and the vocabulary lacks
 
 
-def mapping_fingerprint(connection: Connection, vocab_schema: str = "vocab") -> str:
-    """What every look-up depends on: vocabulary, the user's own list, units.csv and the resolver's version.
+def mapping_fingerprint(connection: Connection, vocab_schema: str = "vocab", units: Path | None = None) -> str:
+    """What every look-up depends on: vocabulary, the user's own list, the lists of units and the resolver's version.
 
     Raises:
         VocabularyError: If no vocabulary is loaded.
     """
-    return _with_resolver(current_fingerprint(connection, vocab_schema))
+    return f"{current_fingerprint(connection, vocab_schema)}-{RESOLVER_VERSION}-{units_digest(units)}"
 
 
-def _with_resolver(fingerprint: str) -> str:
-    units = hashlib.sha256(_units_text().encode()).hexdigest()
-    return f"{fingerprint}-{RESOLVER_VERSION}-{units[:16]}"
-
-
-def resolve(connection: Connection, run_schema: str, vocab_schema: str, cache: MapCache | None, fingerprint: str | None = None) -> CodeMapReport:
+def resolve(connection: Connection, run_schema: str, vocab_schema: str, cache: MapCache | None, units: Path | None = None) -> CodeMapReport:
     """Make and fill the look-ups of a run from what is in use in its schema.
 
     The run's schema holds `code_in_use(vocabulary_id, code)`; `unit_in_use(unit_source_value)` and
@@ -73,14 +69,15 @@ def resolve(connection: Connection, run_schema: str, vocab_schema: str, cache: M
         vocab_schema: The vocabulary.
         cache: The disk cache, or None. It only saves work: an entry counts if its digest is the one that this
             database recorded when it resolved the same codes.
-        fingerprint: `current_fingerprint`, if known already.
+        units: The user's own list of units.
 
     Raises:
         VocabularyError: If no vocabulary is loaded.
+        SettingsError: If the list of units is not one.
     """
     with connection.transaction():
         stored = stored_vocabulary(connection, vocab_schema)
-        known = _with_resolver(fingerprint or current_fingerprint(connection, vocab_schema))
+        known = mapping_fingerprint(connection, vocab_schema, units)
         with search_path(connection, run_schema, vocab_schema):
             execute(connection, read_sql("ddl/vocab_map.sql"))
             _collect(connection, run_schema)
@@ -89,12 +86,14 @@ def resolve(connection: Connection, run_schema: str, vocab_schema: str, cache: M
             if rows is not None:
                 _copy_map(connection, rows)
             else:
-                _resolve_map(connection, cache, key, stored.release_date if stored else None)
+                _resolve_map(connection, cache, key, stored.release_date if stored else None, units)
             execute(connection, read_sql("query/resolve_answers.sql"))
             present = _fill_fixed(connection)
             for table in ("code_map", "unit_map", "answer_map", "fixed_concept"):
                 execute(connection, sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
-            return _report(connection, from_cache=rows is not None, missing=missing_concepts(present))
+            return replace(
+                _report(connection, from_cache=rows is not None, missing=missing_concepts(present)), missing_ucum=_missing_ucum(connection, units)
+            )
 
 
 def _collect(connection: Connection, run_schema: str) -> None:
@@ -135,8 +134,9 @@ def content_digest(rows: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _resolve_map(connection: Connection, cache: MapCache | None, key: str, release_date: date | None) -> None:
-    _copy_rows(connection, "unit_alias", ("place", "unit_source_value", "ucum_code"), _unit_aliases())
+def _resolve_map(connection: Connection, cache: MapCache | None, key: str, release_date: date | None, units: Path | None) -> None:
+    aliases = [(one.place, one.unit_source_value, one.ucum_code, one.is_own) for one in unit_aliases(units)]
+    _copy_rows(connection, "unit_alias", ("place", "unit_source_value", "ucum_code", "is_own"), aliases)
     execute(connection, "ANALYZE unit_alias")
     parameters = {"release_date": release_date}
     execute(connection, read_sql("query/resolve_codes.sql"), parameters)
@@ -180,14 +180,17 @@ def _copy_rows(connection: Connection, table: str, columns: Sequence[str], rows:
             copy.write_row(row)
 
 
-def _units_text() -> str:
-    return resources.files("omop_inc").joinpath("cdm", "units.csv").read_text(encoding="utf-8")
-
-
-def _unit_aliases() -> list[tuple[int, str, str]]:
-    """Other spellings of units in the file's order; a spelling may name several codes, the first that exists counts."""
-    entries = csv.DictReader(_units_text().splitlines())
-    return [(place, row["unit_source_value"], row["ucum_code"]) for place, row in enumerate(entries) if row["ucum_code"]]
+def _missing_ucum(connection: Connection, units: Path | None) -> tuple[str, ...]:
+    """Codes of the user's own list that are no UCUM code: most likely slips, which would else look like unknown units."""
+    named = sorted({one.ucum_code for one in unit_aliases(units) if one.is_own and one.ucum_code})
+    if not named:
+        return ()
+    statement = """
+        SELECT named.code FROM unnest(%s::text[]) AS named (code)
+        LEFT JOIN concept ON named.code = concept.concept_code AND concept.vocabulary_id = 'UCUM'
+        WHERE concept.concept_id IS NULL ORDER BY named.code COLLATE "C"
+    """
+    return tuple(row[0] for row in execute(connection, statement, (named,)))
 
 
 def _fill_fixed(connection: Connection) -> set[int]:
@@ -217,4 +220,5 @@ def _report(connection: Connection, *, from_cache: bool, missing: tuple[int, ...
         answers=answers,
         from_cache=from_cache,
         missing_fixed=missing,
+        missing_ucum=(),
     )

@@ -14,9 +14,11 @@ from omop_inc import __version__
 from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.code_map import CodeMapReport, mapping_fingerprint, resolve
 from omop_inc.cdm.concepts import CDM_VERSION_CONCEPTS
+from omop_inc.cdm.local_time import UTC
 from omop_inc.cdm.transforms import transforms, views_of
 from omop_inc.cdm.vocabulary import search_path, stored_vocabulary
 from omop_inc.resources import read_sql
+from omop_inc.settings import Settings
 from omop_inc.source.hashing import HASH_VERSION
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
@@ -35,13 +37,15 @@ class Parameters:
     vocabulary_version: str
     vocabulary_fingerprint: str
     cdm_version_concept_id: int
+    time_zone: str
 
 
-def made_under(connection: Connection, schemas: Schemas) -> dict[str, str]:
-    """What decides the CDM beside the rows: the vocabulary, and each transform's SQL with the views that it reads."""
+def made_under(connection: Connection, schemas: Schemas, settings: Settings) -> dict[str, str]:
+    """What decides the CDM beside the rows: vocabulary, units, time zone, and each transform's SQL with the views that it reads."""
     texts = {name: "\0".join(file.text for file in (transform, *views_of(transform))) for name, transform in transforms().items()}
     return {
-        "vocabulary": mapping_fingerprint(connection, schemas.vocabulary),
+        "vocabulary": mapping_fingerprint(connection, schemas.vocabulary, settings.units),
+        "time_zone": settings.time_zone,
         **{f"{TRANSFORM_KEY}{name}": hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
         "hash_version": str(HASH_VERSION),
         "tool": __version__,
@@ -49,14 +53,14 @@ def made_under(connection: Connection, schemas: Schemas) -> dict[str, str]:
 
 
 def whole_transforms(before: Mapping[str, str], now: Mapping[str, str]) -> frozenset[str]:
-    """The transforms that must look at every person again: all after a change of vocabulary, else those whose SQL changed."""
-    if before.get("vocabulary") != now["vocabulary"]:
+    """The transforms that must look at every person again: all after a change of vocabulary or zone, else those whose SQL changed."""
+    if before.get("vocabulary") != now["vocabulary"] or before.get("time_zone", UTC) != now["time_zone"]:
         return frozenset(transforms())
     return frozenset(name for name in transforms() if before.get(TRANSFORM_KEY + name) != now[TRANSFORM_KEY + name])
 
 
-def read_parameters(connection: Connection, schemas: Schemas, snapshot_date: date | None) -> Parameters:
-    """The parameters of a run with this vocabulary."""
+def read_parameters(connection: Connection, schemas: Schemas, snapshot_date: date | None, time_zone: str) -> Parameters:
+    """The parameters of a run with this vocabulary and zone."""
     stored = stored_vocabulary(connection, schemas.vocabulary)
     query = sql.SQL("SELECT concept_id FROM {} WHERE concept_id = ANY(%s) ORDER BY array_position(%s, concept_id) LIMIT 1")
     candidates = list(CDM_VERSION_CONCEPTS)
@@ -68,6 +72,7 @@ def read_parameters(connection: Connection, schemas: Schemas, snapshot_date: dat
         vocabulary_version=(stored.version if stored else None) or "",
         vocabulary_fingerprint=stored.fingerprint if stored else "",
         cdm_version_concept_id=concept or 0,
+        time_zone=time_zone,
     )
 
 
@@ -78,7 +83,7 @@ def create_lookups(connection: Connection, schemas: Schemas, *, renumber: bool =
         connection,
         sql.SQL(
             "CREATE UNLOGGED TABLE {}.run_parameter (snapshot_date date, tool_version text, hash_version integer, vocabulary_version text,"
-            " vocabulary_fingerprint text, cdm_version_concept_id integer)"
+            " vocabulary_fingerprint text, cdm_version_concept_id integer, time_zone text)"
         ).format(run),
     )
     sequence = sql.Literal(name(schemas.state, "row_id_seq").as_string(connection))
@@ -107,7 +112,7 @@ def create_map_tables(connection: Connection, schemas: Schemas) -> None:
 def write_parameters(connection: Connection, schemas: Schemas, parameters: Parameters) -> None:
     """Write the run's parameters."""
     row = tuple(vars(parameters).values())
-    execute(connection, sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s, %s, %s)").format(name(schemas.run, "run_parameter")), row)
+    execute(connection, sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s, %s, %s, %s)").format(name(schemas.run, "run_parameter")), row)
 
 
 def gather_codes(connection: Connection, schemas: Schemas, rows: str, *, with_known: bool) -> None:
@@ -129,9 +134,9 @@ def gather_codes(connection: Connection, schemas: Schemas, rows: str, *, with_kn
         execute(connection, statement.format(name(schemas.run, f"{kind}_in_use"), query, known))
 
 
-def resolve_codes(connection: Connection, schemas: Schemas, cache: MapCache) -> CodeMapReport:
+def resolve_codes(connection: Connection, schemas: Schemas, settings: Settings) -> CodeMapReport:
     """Resolve what was gathered into code_map, unit_map, answer_map and fixed_concept."""
-    return resolve(connection, schemas.run, schemas.vocabulary, cache)
+    return resolve(connection, schemas.run, schemas.vocabulary, MapCache(settings.cache_dir), settings.units)
 
 
 def keep_codes(connection: Connection, schemas: Schemas) -> None:

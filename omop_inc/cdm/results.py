@@ -10,11 +10,13 @@ import psycopg
 from psycopg import sql
 
 from omop_inc.cdm.delta import PERSON_BESIDE, Delta, has_person, scope_name
+from omop_inc.cdm.local_time import UTC, has_instants, local_columns
 from omop_inc.cdm.scope import build_scope
 from omop_inc.cdm.spec import CdmTable, cdm_tables, create_table, index_statements, primary_key_statement
 from omop_inc.cdm.transforms import EVENT_VIEW, ROUTED_VIEW, SqlFile, code_views, transforms, view_order, views
-from omop_inc.cdm.world import create_schema, create_views, set_search_path, world_path
+from omop_inc.cdm.world import create_schema, create_view, create_views, set_search_path, world_path
 from omop_inc.errors import TransformError
+from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store.db import Connection, Database, execute, fetch_value, translate
 from omop_inc.store.schemas import Schemas, columns, name, row_of
 
@@ -146,10 +148,14 @@ def full_path(schemas: Schemas) -> list[str]:
     return [schemas.run, schemas.delta, schemas.next_staging, schemas.next_cdm, schemas.state, schemas.vocabulary]
 
 
-def prepare_full(connection: Connection, schemas: Schemas) -> None:
+def prepare_full(connection: Connection, schemas: Schemas, time_zone: str) -> None:
     """Make the schemas of a full load's CDM, and over the whole new image the views that tell which codes are in use."""
     for schema in (schemas.delta, schemas.next_cdm):
         create_schema(connection, schema)
+    for table in SOURCE_TABLES.values() if time_zone != UTC else ():
+        if has_instants(table):  # along the search path the view comes before the image
+            text = sql.SQL("SELECT {} FROM {} AS image").format(local_columns(table, "image", time_zone), name(schemas.next_staging, table.name))
+            create_view(connection, name(schemas.delta, table.name), text)
     create_views(connection, schemas.delta, code_views(), full_path(schemas))
 
 
@@ -161,10 +167,10 @@ def prepare_full_views(connection: Connection, schemas: Schemas) -> None:
     """
     others = [views()[n] for n in view_order() if views()[n] not in code_views() and n != ROUTED_VIEW]
     create_views(connection, schemas.delta, others, full_path(schemas))
-    whole, routed = views()[ROUTED_VIEW], name(schemas.delta, ROUTED_VIEW)
-    create_views(connection, schemas.run, [whole], full_path(schemas))
+    create_views(connection, schemas.delta, [views()[ROUTED_VIEW]], full_path(schemas))
+    routed = name(schemas.run, ROUTED_VIEW)  # found before the view
     statement = sql.SQL("CREATE TABLE {} (LIKE {}) PARTITION BY LIST (target_table)")
-    execute(connection, statement.format(routed, name(schemas.run, ROUTED_VIEW)))
+    execute(connection, statement.format(routed, name(schemas.delta, ROUTED_VIEW)))
     for target in routed_targets():
         part = sql.SQL("CREATE UNLOGGED TABLE {} PARTITION OF {} FOR VALUES IN ({})")
         execute(connection, part.format(name(schemas.run, f"routed_{target}"), routed, sql.Literal(target)))
@@ -189,7 +195,7 @@ def route_full(database: Database, schemas: Schemas, source_table: str) -> int:
     # The condition on a constant column leaves one branch of the view to the planner.
     statement = sql.SQL("INSERT INTO {} SELECT * FROM {} WHERE source_table = {}")
     with database.connection() as connection:
-        routed, whole = name(schemas.delta, ROUTED_VIEW), name(schemas.run, ROUTED_VIEW)
+        routed, whole = name(schemas.run, ROUTED_VIEW), name(schemas.delta, ROUTED_VIEW)
         return execute(connection, statement.format(routed, whole, sql.Literal(source_table))).rowcount
 
 

@@ -11,12 +11,12 @@ increment holds is in the tables below them (runs/scaffold.py).
 from psycopg import sql
 
 from omop_inc.cdm.delta import has_person, scope_name
+from omop_inc.cdm.local_time import local_columns
 from omop_inc.cdm.spec import cdm_tables
 from omop_inc.cdm.transforms import SqlFile, all_reads, transforms, views_of
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store.db import Connection, execute
 from omop_inc.store.schemas import Schemas, name
-from omop_inc.store.staging import all_columns
 
 
 def world_path(schemas: Schemas, transform: str) -> list[str]:
@@ -24,22 +24,22 @@ def world_path(schemas: Schemas, transform: str) -> list[str]:
     return [schemas.world(transform), schemas.result, schemas.run, schemas.state, schemas.vocabulary]
 
 
-def create_world(connection: Connection, schemas: Schemas, transform: str) -> None:
+def create_world(connection: Connection, schemas: Schemas, transform: str, time_zone: str) -> None:
     """Make the views that a transform of an increment sees; scope and result tables of all transforms must be there."""
     file, world = transforms()[transform], schemas.world(transform)
     create_schema(connection, world)
     sources, cdm_reads = all_reads(file)
     scope = name(schemas.run, scope_name(transform)) if has_person(transform) else None
     for table in sources:
-        create_view(connection, name(world, table), _source_world(schemas, SOURCE_TABLES[table], scope))
+        create_view(connection, name(world, table), _source_world(schemas, SOURCE_TABLES[table], scope, time_zone))
     for table in cdm_reads:
         create_view(connection, name(world, table), _cdm_world(schemas, table, scope))
     create_views(connection, world, views_of(file), world_path(schemas, transform))
 
 
-def _source_world(schemas: Schemas, table: SourceTable, scope: sql.Identifier | None) -> sql.Composed:
-    """All rows of a source table as they will be after the run, of the persons in scope."""
-    listed = sql.SQL(", ").join(sql.Identifier("image", c) for c in all_columns(table))
+def _source_world(schemas: Schemas, table: SourceTable, scope: sql.Identifier | None, time_zone: str) -> sql.Composed:
+    """All rows of a source table as they will be after the run, of the persons in scope, in the CDM's time zone."""
+    listed = local_columns(table, "image", time_zone)
     narrowed: sql.Composable = sql.SQL("")
     if scope is not None and table.patient is not None:
         narrowed = sql.SQL(" INNER JOIN {} AS scope ON scope.patient = image.{}").format(scope, sql.Identifier(table.patient))

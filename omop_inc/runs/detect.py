@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_128
 
+from omop_inc.crew import Crew
 from omop_inc.runs.context import Run
 from omop_inc.source.deltas import Delta64, Multiset, compare
 from omop_inc.source.hashing import digest_file, sum128
-from omop_inc.source.records import hash_records
+from omop_inc.source.parts import split_file
+from omop_inc.source.records import check_count, hash_part, hash_records
 from omop_inc.source.snapshot import Snapshot, SourceFile
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store.state import TableState, read_hashes
@@ -47,24 +49,27 @@ def detect(run: Run, snapshot: Snapshot, states: dict[str, TableState]) -> dict[
 
     def work(table: str) -> Seen:
         with run.recorder.step("detect", table) as counts:
-            seen = detect_file(run, table, snapshot.files.get(table), states.get(table, TableState()))
+            seen = detect_file(run, crew, table, snapshot.files.get(table), states.get(table, TableState()))
             counts.rows_in = seen.rows
             if seen.delta is not None:
                 counts.rows_new, counts.rows_removed = seen.delta.new.total, seen.delta.removed.total
         return seen
 
-    return run.each("detect", list(SOURCE_TABLES), work)
+    largest_first = sorted(SOURCE_TABLES, key=lambda table: -snapshot.files[table].identity[2] if table in snapshot.files else 0)
+    with Crew(run.settings.workers) as crew:
+        seen = run.each("detect", largest_first, work)
+    return {table: seen[table] for table in SOURCE_TABLES}
 
 
-def detect_file(run: Run, table: str, file: SourceFile | None, before: TableState) -> Seen:
+def detect_file(run: Run, crew: Crew, table: str, file: SourceFile | None, before: TableState) -> Seen:
     """The funnel of one file."""
     keeps = run.settings.mode == "append"
     if file is None or file.is_empty:
         return _absent(run, table, file, before, keeps=keeps)
-    digest = digest_file(file).digest
-    if digest == before.file_digest:
-        return Seen(table=table, file=file, before=before, digest=digest, rows=before.rows, hash_sum=before.hash_sum)
-    hashes = hash_records(file).hashes
+    digest = digest_file(file)
+    if digest.digest == before.file_digest:
+        return Seen(table=table, file=file, before=before, digest=digest.digest, rows=before.rows, hash_sum=before.hash_sum)
+    hashes = _hash_file(file, crew, has_quotes=digest.has_quotes)
     with run.database.connection() as connection:
         known = read_hashes(connection, run.schemas, table)
     delta = compare(np.sort(hashes[:, 0]), known)
@@ -74,12 +79,22 @@ def detect_file(run: Run, table: str, file: SourceFile | None, before: TableStat
         table=table,
         file=file,
         before=before,
-        digest=digest,
+        digest=digest.digest,
         rows=len(hashes),
         hash_sum=sum128(hashes),
         hashes=hashes,
         delta=delta,
     )
+
+
+def _hash_file(file: SourceFile, crew: Crew, *, has_quotes: bool) -> Hashes128:
+    """Hash every record of a file: of a small one right here, of a large one in parts, shared with the crew."""
+    parts = split_file(file, has_quotes=has_quotes)
+    if len(parts) == 1:
+        return hash_records(file).hashes
+    hashes = np.concatenate(crew.each(hash_part, [(file, part) for part in parts]))
+    check_count(file, len(hashes))
+    return hashes
 
 
 def _absent(run: Run, table: str, file: SourceFile | None, before: TableState, *, keeps: bool) -> Seen:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from omop_inc.cdm import lookups, outcomes
-from omop_inc.cdm.cache import MapCache
 from omop_inc.cdm.code_map import CodeMapReport
+from omop_inc.cdm.cut_texts import count_cut_texts
 from omop_inc.cdm.delta import Delta
 from omop_inc.cdm.publish import Written, apply_difference
 from omop_inc.cdm.results import run_increment
@@ -127,10 +127,10 @@ def _prepare_transforms(run: Run, settled: set[str], outcome: Outcome) -> Delta:
     is_other = last.fingerprint != run.made_under or outcome.snapshot_date != last.snapshot_date
     delta = Delta(schemas=run.schemas, settled=settled, whole=whole, forced=OF_PARAMETERS if is_other else frozenset())
     with run.recorder.step("codes") as counts, run.database.connection() as connection:
-        parameters = lookups.read_parameters(connection, run.schemas, outcome.snapshot_date)
+        parameters = lookups.read_parameters(connection, run.schemas, outcome.snapshot_date, run.settings.time_zone)
         lookups.write_parameters(connection, run.schemas, parameters)
         lookups.gather_codes(connection, run.schemas, run.schemas.delta, with_known=True)
-        report = lookups.resolve_codes(connection, run.schemas, MapCache(run.settings.cache_dir))
+        report = lookups.resolve_codes(connection, run.schemas, run.settings)
         counts.rows_in = report.codes
         gather_routed(connection, run.schemas)
     tell_codes(run, report)
@@ -149,6 +149,8 @@ def tell_codes(run: Run, report: CodeMapReport) -> None:
     if report.missing_fixed:
         listed = ", ".join(map(str, report.missing_fixed))
         run.summary.warnings.append(f"The vocabulary lacks these fixed concepts, written as 0: {listed}.")
+    if report.missing_ucum:
+        run.summary.warnings.append(f"OMOP_INC_UNITS names codes that are not UCUM's, lines without effect: {', '.join(report.missing_ucum)}.")
 
 
 def _transform(run: Run, delta: Delta, transform: str) -> None:
@@ -184,6 +186,7 @@ def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome) ->
         for table in sorted(delta.settled):  # staging holds the new dimensions by now
             found = accounting.count_unknown_references(connection, schemas.run, schemas.staging, table, "_in")
             run.summary.unknown_references.update(found)
+            run.summary.cut_texts.update(count_cut_texts(connection, schemas.run, table, "_in"))
         _write_state(run, seen, loaded, held, generation)
 
 

@@ -26,22 +26,22 @@ from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas
 
 # Raise it when the form of the run's own tables changes otherwise than through the SQL files and the tables of facts.
-SCAFFOLD_VERSION = 1
+SCAFFOLD_VERSION = 2
 
 
 def ready_scaffold(run: Run) -> None:
     """Find the scaffold as this code needs it and empty, or make it anew."""
     with run.database.connection() as connection:
-        if _read_stamp(connection, run.schemas) == _stamp(connection, run.schemas):
+        if _read_stamp(connection, run.schemas) == _stamp(connection, run.schemas, run.settings.time_zone):
             empty_scaffold(connection, run.schemas)
             return
     drop_run_schemas(run)
     with run.database.connection() as connection:
-        create_scaffold(connection, run.schemas)
+        create_scaffold(connection, run.schemas, run.settings.time_zone)
 
 
-def create_scaffold(connection: Connection, schemas: Schemas) -> None:
-    """Make every table and view that an increment may need."""
+def create_scaffold(connection: Connection, schemas: Schemas, time_zone: str) -> None:
+    """Make every table and view that an increment may need; the views show instants in the zone."""
     for schema in (schemas.run, schemas.result):
         create_schema(connection, schema)
     intake.create_bad_table(connection, schemas)
@@ -53,10 +53,10 @@ def create_scaffold(connection: Connection, schemas: Schemas) -> None:
     create_scope_tables(connection, schemas)
     create_result_tables(connection, schemas)
     for transform in transforms():
-        create_world(connection, schemas, transform)
+        create_world(connection, schemas, transform, time_zone)
     _analyze(connection, _tables(connection, schemas, only_filled=False))
     stamp = sql.SQL("COMMENT ON SCHEMA {} IS {}")
-    execute(connection, stamp.format(sql.Identifier(schemas.run), sql.Literal(_stamp(connection, schemas))))
+    execute(connection, stamp.format(sql.Identifier(schemas.run), sql.Literal(_stamp(connection, schemas, time_zone))))
 
 
 def empty_scaffold(connection: Connection, schemas: Schemas) -> None:
@@ -79,8 +79,8 @@ def _tables(connection: Connection, schemas: Schemas, *, only_filled: bool) -> l
     return [sql.Identifier(*row) for row in execute(connection, query, ([schemas.run, schemas.result], only_filled))]
 
 
-def _stamp(connection: Connection, schemas: Schemas) -> str:
-    """What the scaffold is made for: this code, its SQL and facts; and how many relations it has, lest one was dropped."""
+def _stamp(connection: Connection, schemas: Schemas, time_zone: str) -> str:
+    """What the scaffold is made for: this code, the zone, its SQL and facts; and how many relations it has, lest one was dropped."""
     texts = [
         __version__,
         str(SCAFFOLD_VERSION),
@@ -89,6 +89,7 @@ def _stamp(connection: Connection, schemas: Schemas) -> str:
         *map(repr, SOURCE_TABLES.values()),
         *map(repr, cdm_tables().values()),
         schemas.vocabulary,
+        time_zone,
     ]
     pattern = schemas.run.replace("_", r"\_") + r"\_%"
     query = (

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from omop_inc.cdm.local_time import check_time_zone
 from omop_inc.cdm.lookups import made_under
 from omop_inc.cdm.transforms import transforms
 from omop_inc.errors import CheckFailed, OmopIncError, RunBusyError, SnapshotRefusedError
@@ -136,7 +137,8 @@ def _clear(run: Run) -> None:
 
 def _carry_out(run: Run, request: Request, snapshot: Snapshot, outcome: Outcome) -> None:
     with run.database.connection() as connection:
-        run.made_under = made_under(connection, run.schemas)
+        check_time_zone(connection, run.settings.time_zone)
+        run.made_under = made_under(connection, run.schemas, run.settings)
         states = state.read_table_states(connection, run.schemas)
     guards.check_order(run, snapshot.snapshot_date)
     if request.kind == "verify":

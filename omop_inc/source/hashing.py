@@ -39,6 +39,7 @@ class FileDigest:
 
     digest: bytes  # xxh3_128 of the decompressed bytes, 16 bytes
     size_bytes: int  # decompressed
+    has_quotes: bool  # whether a quote is anywhere in it
 
 
 def fold_method(value: bytes) -> bytes:
@@ -106,11 +107,12 @@ def digest_file(file: SourceFile) -> FileDigest:
     """
     digest = xxh3_128()
     sha256 = None if file.expected_sha256 is None or file.is_compressed else hashlib.sha256()
-    size_bytes, last = 0, b"\n"
+    size_bytes, last, has_quotes = 0, b"\n", False
     for block in read_blocks(file):
         digest.update(block)
         if sha256 is not None:
             sha256.update(block)
+        has_quotes = has_quotes or b'"' in block
         size_bytes += len(block)
         last = block[-1:]
     if last != b"\n":
@@ -124,7 +126,7 @@ def digest_file(file: SourceFile) -> FileDigest:
                 file=file.name,
                 rule="manifest",
             )
-    return FileDigest(digest=digest.digest(), size_bytes=size_bytes)
+    return FileDigest(digest=digest.digest(), size_bytes=size_bytes, has_quotes=has_quotes)
 
 
 def truncated(file: SourceFile) -> SourceFileError:

@@ -58,6 +58,8 @@ class Batch:
     line_numbers: npt.NDArray[np.int64]  # physical line where each starts
     bad: dict[int, str] = field(default_factory=dict)  # position in lines -> rule
     special: dict[int, bytes] = field(default_factory=dict)  # position -> COPY line, where it is not the canonical line
+    size_bytes: int = 0  # of the block
+    block: bytes | None = field(default=None, compare=False)  # the block itself, if all of its lines are plain
 
 
 def layout_of(table: SourceTable, header: HeaderMapping) -> Layout:
@@ -89,7 +91,7 @@ def plain_batch(block: bytes, layout: Layout, first_line: int) -> Batch | None:
     special = {}
     if b"\\" in block:
         special = {at: line.replace(b"\\", b"\\\\") + b"\n" for at, line in enumerate(lines) if b"\\" in line}
-    return Batch(lines=lines, line_numbers=np.arange(first_line, first_line + len(lines)), special=special)
+    return Batch(lines=lines, line_numbers=np.arange(first_line, first_line + len(lines)), special=special, size_bytes=len(block), block=block)
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -180,7 +182,8 @@ def careful_batch(block: bytes, layout: Layout, first_line: int, *, is_last: boo
         lines.append(line)
         at += used
     rest = b"".join(line + b"\n" for line in physical[at:])
-    return Batch(lines=lines, line_numbers=np.array(starts, dtype=np.int64) + first_line, bad=bad, special=special), rest
+    numbers = np.array(starts, dtype=np.int64) + first_line
+    return Batch(lines=lines, line_numbers=numbers, bad=bad, special=special, size_bytes=len(block)), rest
 
 
 def _significant(fields: list[bytes], layout: Layout) -> list[bytes]:

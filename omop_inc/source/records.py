@@ -8,26 +8,30 @@ right number of fields in every line goes the plain way (lines.plain_batch); any
 (lines.careful_batch). Both give the same canonical lines.
 """
 
-import csv
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import compress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from omop_inc.errors import SourceFileError
 from omop_inc.source.hashing import hash_lines, truncated
 from omop_inc.source.lines import MAX_RECORD_BYTES, Batch, Layout, careful_batch, layout_of, plain_batch
-from omop_inc.source.snapshot import BLOCK_BYTES, SourceFile, read_blocks
+from omop_inc.source.snapshot import BLOCK_BYTES, Part, SourceFile, read_blocks
 from omop_inc.source.tables import SOURCE_TABLES
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Hashes128 = npt.NDArray[np.uint64]  # shape (n, 2): high and low 64 bits
 
-# A chunk of 50,000 rows of the widest table is 25 MB of lines.
 CHUNK_ROWS = 50_000
+# A chunk ends at this size as well. It is held some five times (block, lines, columns, COPY): 4 MB keep a process of ours
+# within 60 MB of them, and larger chunks are not faster.
+CHUNK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +47,39 @@ class BadRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """Some records of a file, in file order; the first five run in parallel, bad records are apart."""
+    """Some records of a file, in file order; the first four run in parallel, bad records are apart."""
 
     indexes: npt.NDArray[np.int64]  # number of each record in the file, from 0, bad ones counted
     line_numbers: npt.NDArray[np.int64]  # physical line where each starts, the header is 1
     hashes: Hashes128
-    copy_lines: list[bytes]  # COPY text format, DELIMITER ',', NULL '', line end included; staged columns in canonical order
-    frame: pl.DataFrame  # staged columns as text, empty is null
+    lines: list[bytes]  # canonical lines
     bad: list[BadRecord]
+    names: tuple[str, ...]  # staged columns, in canonical order
+    layout: Layout  # of the file
+    special: dict[int, bytes] = field(default_factory=dict)  # position in lines -> COPY line, where it is not the canonical line
+    block: bytes | None = None  # the records as the file holds them, where they are plain lines and nothing else
+
+    @property
+    def payload(self) -> list[bytes]:
+        """What COPY gets of each record (text format, DELIMITER ',', NULL ''), without a line end."""
+        if not self.special:
+            return self.lines
+        lines = list(self.lines)
+        for at, line in self.special.items():
+            lines[at] = line[:-1]
+        return lines
+
+    @property
+    def copy_lines(self) -> list[bytes]:
+        """The payload with line ends."""
+        return [line + b"\n" for line in self.payload]
+
+    @cached_property
+    def frame(self) -> "pl.DataFrame":
+        """The staged columns as text, empty is null."""
+        from omop_inc.source.frames import frame_of_lines  # a process that only hashes does without polars
+
+        return frame_of_lines(self.lines, self.names, has_quotes=any(b'"' in self.lines[at] for at in self.special))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,23 +90,29 @@ class Hashes:
     bad_count: int
 
 
-def hash_records(file: SourceFile) -> Hashes:
-    """Hash every record of a file, without parsing more than it must.
+def hash_records(file: SourceFile, part: Part | None = None) -> Hashes:
+    """Hash every record of a file, or of a part of it, without parsing more than it must.
 
     Raises:
-        SourceFileError: If the file is damaged, or holds another number of records than the manifest says.
+        SourceFileError: If the file is damaged, or, read whole, holds another number of records than the manifest says.
     """
     parts: list[Hashes128] = [np.empty((0, 2), dtype=np.uint64)]
     bad_count = 0
-    for _, batch in _batches(file):
+    for _, batch in _batches(file, part):
         parts.append(hash_lines(batch.lines))
         bad_count += len(batch.bad)
     hashes = np.concatenate(parts)
-    _check_count(file, len(hashes))
+    if part is None:
+        check_count(file, len(hashes))
     return Hashes(hashes=hashes, bad_count=bad_count)
 
 
-def _check_count(file: SourceFile, count: int) -> None:
+def hash_part(_ask: object, file: SourceFile, part: Part) -> Hashes128:
+    """Hash every record of a part of a file, in any process (crew.py)."""
+    return hash_records(file, part).hashes
+
+
+def check_count(file: SourceFile, count: int) -> None:
     """Refuse a file that holds another number of records than the manifest says."""
     if file.expected_rows not in (None, count):
         raise SourceFileError(
@@ -88,22 +123,26 @@ def _check_count(file: SourceFile, count: int) -> None:
         )
 
 
-def read_chunks(file: SourceFile, *, chunk_rows: int = CHUNK_ROWS, want: npt.NDArray[np.bool_] | None = None) -> Iterator[Chunk]:
+def read_chunks(
+    file: SourceFile, part: Part | None = None, *, chunk_rows: int = CHUNK_ROWS, want: npt.NDArray[np.bool_] | None = None
+) -> Iterator[Chunk]:
     """Read records as rows.
 
     Args:
         file: The file.
+        part: What of it; None is all. Records and lines are counted from the part's start.
         chunk_rows: Records in a chunk, about: a chunk ends with the block that fills it.
         want: Which records, by their number in the file (as hash_records orders them); None is all.
 
     Raises:
-        SourceFileError: If the file is damaged, or holds another number of records than the manifest says.
+        SourceFileError: If the file is damaged, or, read whole, holds another number of records than the manifest says.
     """
     names = SOURCE_TABLES[file.table].staged
+    layout = layout_of(SOURCE_TABLES[file.table], file.header)
     pending: list[Batch] = []
     indexes: list[npt.NDArray[np.int64]] = []
-    count = total = 0
-    for first, batch in _batches(file, want):
+    count = total = size_bytes = 0
+    for first, batch in _batches(file, part, want):
         size = len(batch.lines)
         total = first + size
         kept = np.arange(size) if want is None else np.flatnonzero(want[first : first + size])
@@ -111,13 +150,15 @@ def read_chunks(file: SourceFile, *, chunk_rows: int = CHUNK_ROWS, want: npt.NDA
             pending.append(batch if len(kept) == size else _keep(batch, kept))
             indexes.append(kept + first)
             count += len(kept)
-        if count >= chunk_rows:
-            yield _chunk(pending, np.concatenate(indexes), names)
-            pending, indexes, count = [], [], 0
+            size_bytes += batch.size_bytes * len(kept) // size
+        if count >= chunk_rows or size_bytes >= CHUNK_BYTES:
+            ready = [_chunk(pending, np.concatenate(indexes), names, layout)]
+            pending, indexes, count, size_bytes = [], [], 0, 0
+            yield ready.pop()  # nothing here holds it while the next is put together
     if pending:
-        yield _chunk(pending, np.concatenate(indexes), names)
-    if want is None:  # else the number is known, and the last blocks may have been left out
-        _check_count(file, total)
+        yield _chunk(pending, np.concatenate(indexes), names, layout)
+    if want is None and part is None:  # else the number is known, and the last blocks may have been left out
+        check_count(file, total)
 
 
 def _keep(batch: Batch, kept: npt.NDArray[np.int64]) -> Batch:
@@ -129,10 +170,11 @@ def _keep(batch: Batch, kept: npt.NDArray[np.int64]) -> Batch:
         line_numbers=batch.line_numbers[kept],
         bad={moved[at]: rule for at, rule in batch.bad.items() if at in moved},
         special={moved[at]: line for at, line in batch.special.items() if at in moved},
+        size_bytes=batch.size_bytes,
     )
 
 
-def _chunk(batches: list[Batch], indexes: npt.NDArray[np.int64], names: tuple[str, ...]) -> Chunk:
+def _chunk(batches: list[Batch], indexes: npt.NDArray[np.int64], names: tuple[str, ...], layout: Layout) -> Chunk:
     batch = _joined(batches)
     hashes = hash_lines(batch.lines)
     is_good = np.ones(len(batch.lines), dtype=bool)
@@ -147,15 +189,24 @@ def _chunk(batches: list[Batch], indexes: npt.NDArray[np.int64], names: tuple[st
         )
         for at, rule in batch.bad.items()
     ]
-    good_lines = list(compress(batch.lines, is_good.tolist())) if bad else batch.lines
+    blocks = [batch.block for batch in batches if batch.block is not None]
     return Chunk(
-        indexes=indexes[is_good],
+        indexes=indexes[is_good] if bad else indexes,
         line_numbers=batch.line_numbers[is_good],
-        hashes=hashes[is_good],
-        copy_lines=_copy_lines(batch),
-        frame=_frame(good_lines, names, has_quotes=any(b'"' in batch.lines[at] for at in batch.special)),
+        hashes=hashes[is_good] if bad else hashes,
+        lines=list(compress(batch.lines, is_good.tolist())) if bad else batch.lines,
         bad=bad,
+        names=names,
+        layout=layout,
+        special=_moved(batch.special, is_good) if bad else batch.special,
+        block=b"".join(blocks) if len(blocks) == len(batches) else None,
     )
+
+
+def _moved(special: dict[int, bytes], is_good: npt.NDArray[np.bool_]) -> dict[int, bytes]:
+    """Number special lines as they stand when bad records are left out."""
+    places = np.cumsum(is_good) - 1
+    return {int(places[at]): line for at, line in special.items()}
 
 
 def _joined(batches: list[Batch]) -> Batch:
@@ -172,43 +223,24 @@ def _joined(batches: list[Batch]) -> Batch:
     return Batch(lines=lines, line_numbers=line_numbers, bad=bad, special=special)
 
 
-def _copy_lines(batch: Batch) -> list[bytes]:
-    """Give the COPY lines of a batch's good records: the canonical line, or its escaped form where they differ."""
-    lines = [line + b"\n" for line in batch.lines]
-    for at, line in batch.special.items():
-        lines[at] = line
-    return [line for at, line in enumerate(lines) if at not in batch.bad] if batch.bad else lines
-
-
-def _frame(lines: list[bytes], names: tuple[str, ...], *, has_quotes: bool) -> pl.DataFrame:
-    """Parse canonical lines into text columns; empty is null."""
-    schema = dict.fromkeys(names, pl.String)
-    if not lines:
-        return pl.DataFrame(schema=schema)
-    data = b"\n".join(lines) + b"\n"
-    if has_quotes:  # rare, and Python's reader is exact about line breaks in quotes
-        rows = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
-        return pl.DataFrame([[field or None for field in row] for row in rows], schema=schema, orient="row")
-    return pl.read_csv(data, has_header=False, new_columns=list(names), schema=schema, quote_char=None, infer_schema=False)
-
-
-def _batches(file: SourceFile, want: npt.NDArray[np.bool_] | None = None) -> Iterator[tuple[int, Batch]]:
+def _batches(file: SourceFile, part: Part | None = None, want: npt.NDArray[np.bool_] | None = None) -> Iterator[tuple[int, Batch]]:
     """Give a file's records in batches, in file order, each with the number of its first record.
 
     Blocks of which no record is wanted are left out: a block without quotes has as many records as lines, so they need
     no cutting. On a day's 643 new rows of claims_transactions that is nine tenths of the file.
     """
     layout = layout_of(SOURCE_TABLES[file.table], file.header)
+    has_header = part is None or not part.start
     tail = b""
     first = 0  # number of the next record
-    line = 1  # physical number of the next line; the header is not yet passed
-    for data in read_blocks(file):
+    line = 1  # physical number of the next line, counted in the part
+    for data in read_blocks(file, part):
         cut = data.rfind(b"\n") + 1
         if not cut:
             tail = _bounded(tail + data, file, line)
             continue
         block, tail = tail + data[:cut], data[cut:]
-        if line == 1:
+        if line == 1 and has_header:
             block, line = block[block.index(b"\n") + 1 :], 2
         if not block:
             continue

@@ -36,6 +36,14 @@ Identity = tuple[int, int, int, int]  # device, inode, size in bytes, modificati
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """Some whole lines of a plain file, as its bytes from `start` up to `end`; see parts.py."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SourceFile:
     """One source table's file, as found when the snapshot was opened."""
 
@@ -117,14 +125,19 @@ def open_binary(file: SourceFile) -> Iterator[BinaryIO]:
         _check_identity(file, stream)
 
 
-def read_blocks(file: SourceFile) -> Iterator[bytes]:
-    """Read a file's decompressed bytes, header included, in blocks of at most BLOCK_BYTES.
+def read_blocks(file: SourceFile, part: Part | None = None) -> Iterator[bytes]:
+    """Read a file's decompressed bytes, header included, or a part of them, in blocks of at most BLOCK_BYTES.
 
     Raises:
         SourceFileError: If it is a damaged .gz, expands beyond MAX_GZIP_RATIO, or changed since it was opened.
     """
     with open_binary(file) as stream:
-        yield from _inflate(stream, file.table, file.name) if file.is_compressed else _read_plain(stream)
+        if part is not None:
+            yield from _read_part(stream, part)
+        elif file.is_compressed:
+            yield from _inflate(stream, file.table, file.name)
+        else:
+            yield from _read_plain(stream)
 
 
 def sha256_of_file(file: SourceFile) -> str:
@@ -138,6 +151,14 @@ def sha256_of_file(file: SourceFile) -> str:
 
 def _read_plain(stream: BinaryIO) -> Iterator[bytes]:
     while block := stream.read(BLOCK_BYTES):
+        yield block
+
+
+def _read_part(stream: BinaryIO, part: Part) -> Iterator[bytes]:
+    stream.seek(part.start)
+    left = part.end - part.start
+    while left and (block := stream.read(min(BLOCK_BYTES, left))):
+        left -= len(block)
         yield block
 
 

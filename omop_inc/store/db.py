@@ -121,13 +121,24 @@ def open_database(settings: Settings) -> Database:
         url = embedded.start(settings).url
     url = url.replace("postgresql+psycopg://", "postgresql://", 1)
     version = _check_server(url)
-    options = dict(SESSION_OPTIONS, client_connection_check_interval=str(CLIENT_CHECK_MS))
-    arguments = {"options": _as_options(options), **_keepalives()}
-    at_work = {**arguments, "options": _as_options(options | WORK_OPTIONS)}
+    arguments, at_work = _arguments({}), _arguments(WORK_OPTIONS)
     # The transforms of a wave, and one for the run's own work beside them.
     pool: ConnectionPool[Connection] = ConnectionPool(url, kwargs=at_work, min_size=0, max_size=settings.workers + 1, timeout=30, open=True)
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url, **arguments), poolclass=sqlalchemy.pool.NullPool)
     return Database(url=url, pool=pool, engine=engine, server_version=version)
+
+
+@contextlib.contextmanager
+def connect_for_work(url: str) -> Iterator[Connection]:
+    """A connection like the pool's, outside of it (another process has no pool), in a transaction that commits at the end."""
+    with translated(), psycopg.connect(url, **_arguments(WORK_OPTIONS)) as connection:
+        yield connection
+
+
+def _arguments(options: dict[str, str]) -> dict[str, Any]:
+    """What a connection is opened with: our session settings, and more of them."""
+    session = dict(SESSION_OPTIONS, client_connection_check_interval=str(CLIENT_CHECK_MS))
+    return {"options": _as_options(session | options), **_keepalives()}
 
 
 def _as_options(settings: dict[str, str]) -> str:

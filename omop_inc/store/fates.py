@@ -148,27 +148,54 @@ def _derive(connection: Connection, schemas: Schemas, table: SourceTable) -> Non
         execute(connection, sql.SQL(text).format(**parts))
 
 
+def generations() -> list[list[str]]:
+    """The source tables in groups: those of a group need only tables of groups before it to be settled."""
+    depth: dict[str, int] = {}
+    for table in SOURCE_TABLES.values():  # parents come before their children
+        depth[table.name] = 1 + max((depth[parent.table] for parent in table.parents), default=-1)
+    return [[table for table, its in depth.items() if its == level] for level in range(1 + max(depth.values()))]
+
+
 def settle_image(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
     """Take out of a whole image built beside the rows that are not to be loaded; parents must be settled before."""
     create_staged(connection, schemas.run, table, suffix="_held", extra=FATE_COLUMNS, unlogged=True)
     image = name(schemas.next_staging, table.name)
-    if table.repeated_id == "quarantine":
-        has_repeats = sql.SQL("SELECT EXISTS (SELECT id FROM {} GROUP BY id HAVING count(*) > 1)").format(image)
-        if fetch_value(connection, has_repeats):
-            repeated = sql.SQL("image.id IN (SELECT id FROM {} GROUP BY id HAVING count(DISTINCT row_hash) > 1)").format(image)
-            _take_out(connection, schemas, table, "quarantined", "repeated_id", repeated)
-    for parent in table.parents:
+    has_repeats = sql.SQL("SELECT EXISTS (SELECT id FROM {} GROUP BY id HAVING count(*) > 1)").format(image)
+    is_repeated = table.repeated_id == "quarantine" and fetch_value(connection, has_repeats)
+    if is_repeated:
+        repeated = sql.SQL("image.id IN (SELECT id FROM {} GROUP BY id HAVING count(DISTINCT row_hash) > 1)").format(image)
+        _take_out(connection, schemas, table, "quarantined", "repeated_id", repeated)
+    for parent in _lacking(connection, schemas, table):
         lacks = sql.SQL("image.{} IS NOT NULL AND NOT EXISTS (SELECT FROM {} AS parent WHERE {})").format(
             sql.Identifier(parent.column),
             name(schemas.next_staging, parent.table),
             _is_parent(table, parent, "parent", "image"),
         )
         _take_out(connection, schemas, table, "pending", f"parent_{parent.column}", lacks)
-    if table.repeated_id == "quarantine" and fetch_value(
-        connection, sql.SQL("SELECT EXISTS (SELECT id FROM {} GROUP BY id HAVING count(*) > 1)").format(image)
-    ):
+    if is_repeated:
         copy = sql.SQL("EXISTS (SELECT FROM {} AS first WHERE first.id = image.id AND first.row_id < image.row_id)")
         _take_out(connection, schemas, table, "copy", "identical", copy.format(image))
+
+
+def _lacking(connection: Connection, schemas: Schemas, table: SourceTable) -> list[Parent]:
+    """The parents that some row of an image lacks, looked up in one pass over it; nearly always none.
+
+    A DELETE for each parent reads the image each time, and PostgreSQL does not share a DELETE out among processes.
+    """
+    if not table.parents:
+        return []
+    lacks, joins = [], []
+    for nth, parent in enumerate(table.parents):
+        alias = f"parent{nth}"
+        lack = sql.SQL("coalesce(bool_or(image.{} IS NOT NULL AND {}.id IS NULL), false)")
+        lacks.append(lack.format(sql.Identifier(parent.column), sql.Identifier(alias)))
+        join = sql.SQL(" LEFT JOIN {} AS {} ON {}")
+        above = name(schemas.next_staging, parent.table)
+        joins.append(join.format(above, sql.Identifier(alias), _is_parent(table, parent, alias, "image")))
+    query = sql.SQL("SELECT {} FROM {} AS image{}").format(sql.SQL(", ").join(lacks), name(schemas.next_staging, table.name), sql.SQL("").join(joins))
+    row = execute(connection, query).fetchone()
+    assert row is not None
+    return [parent for parent, is_lacked in zip(table.parents, row, strict=True) if is_lacked]
 
 
 def _take_out(connection: Connection, schemas: Schemas, table: SourceTable, fate: str, rule: str, where: sql.Composed) -> None:

@@ -5,19 +5,22 @@ Does not: which records differ (source/deltas.py), ids by natural key and fates 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
+from omop_inc.crew import Ask
 from omop_inc.source.deltas import Delta64, Multiset
 from omop_inc.source.hashing import sum128
+from omop_inc.source.parts import lines_before
 from omop_inc.source.records import Chunk, read_chunks
-from omop_inc.source.snapshot import SourceFile
+from omop_inc.source.snapshot import Part, SourceFile
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
-from omop_inc.source.validation import failures
-from omop_inc.store.db import Connection, Database, execute, fetch_value
-from omop_inc.store.row_ids import KnownIds, RowIds
+from omop_inc.source.validation import failures_of
+from omop_inc.store.copying import Copier
+from omop_inc.store.db import Connection, Database, connect_for_work, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
 from omop_inc.store.staging import (
     FATE_COLUMNS,
@@ -28,6 +31,7 @@ from omop_inc.store.staging import (
     row_lines,
     text_field,
 )
+from omop_inc.store.state import MODULUS
 
 CANDIDATE_COLUMNS = ("origin", *FATE_COLUMNS, "was")
 BAD_COLUMNS = ("source_table", "row_hash", "line", "column_name", "rule", "record")
@@ -41,11 +45,29 @@ class Intake:
     good: int = 0
     bad: int = 0
     unnumbered: int = 0  # good rows whose id is still to be found by natural key
-    hashes: list[NDArray[np.uint64]] = field(default_factory=list)  # (n, 2) of every record read, in file order
+    hash_sum: int = 0  # of the 128-bit hashes of every record read
+    hashes: list[NDArray[np.uint64]] = field(default_factory=list)  # their high 64 bits
 
-    def all_hashes(self) -> NDArray[np.uint64]:
-        """The hashes of every record read, shape (n, 2)."""
-        return np.concatenate(self.hashes) if self.hashes else np.empty((0, 2), dtype=np.uint64)
+    def note_hashes(self, hashes: NDArray[np.uint64]) -> None:
+        """Note the hashes of records read, shape (n, 2)."""
+        self.hash_sum = (self.hash_sum + sum128(hashes)) % MODULUS
+        self.hashes.append(hashes[:, 0].copy())
+
+    def sorted_hashes(self) -> NDArray[np.uint64]:
+        """The high 64 bits of the hashes of every record read, ascending."""
+        return np.sort(np.concatenate(self.hashes)) if self.hashes else np.empty(0, dtype=np.uint64)
+
+
+def merge(parts: list[Intake]) -> Intake:
+    """Put together what came in from the parts of one file."""
+    return Intake(
+        rows=sum(part.rows for part in parts),
+        good=sum(part.good for part in parts),
+        bad=sum(part.bad for part in parts),
+        unnumbered=sum(part.unnumbered for part in parts),
+        hash_sum=sum(part.hash_sum for part in parts) % MODULUS,
+        hashes=[hashes for part in parts for hashes in part.hashes],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,65 +118,85 @@ def stage_delta(database: Database, schemas: Schemas, file: SourceFile, want: ND
     """COPY the wanted records of a file into the run's candidates, without ids."""
     intake, table = Intake(), SOURCE_TABLES[file.table]
     target = name(schemas.run, table.name + "_candidate")
-    with database.connection() as connection:
+    with database.connection() as connection, Copier(connection) as copier:
         for chunk in read_chunks(file, chunk_rows=chunk_rows, want=want):
             checked = _check(chunk, table, intake)
-            _copy(connection, copy_statement(target, all_columns(table)), row_lines(None, checked.hashes, checked.lines))
-            _write_bad(connection, schemas, checked.bad)
+            copier.write(copy_statement(target, all_columns(table)), row_lines(None, checked.hashes, checked.lines))
+            copier.write(_bad_statement(schemas), _bad_lines(checked.bad))
             intake.unnumbered += len(checked.lines)
-        mark = sql.SQL("UPDATE {} SET origin = 'incoming'").format(target)
-        execute(connection, mark)
+    mark_incoming(database, schemas, table)
     return intake
 
 
-def load_file(database: Database, schemas: Schemas, file: SourceFile, ids: RowIds, known: KnownIds | None, chunk_rows: int) -> Intake:
-    """COPY every record of a file into the staging image built beside.
+def mark_incoming(database: Database, schemas: Schemas, table: SourceTable) -> None:
+    """Note of all candidates of a table that they came with the snapshot."""
+    with database.connection() as connection:
+        execute(connection, sql.SQL("UPDATE {} SET origin = 'incoming'").format(name(schemas.run, table.name + "_candidate")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadPart:
+    """A part of a file to be copied into the staging image built beside."""
+
+    url: str  # of the database
+    schemas: Schemas
+    file: SourceFile
+    part: Part | None
+    chunk_rows: int
+    has_known: bool  # whether ids are to be found by row hash first
+
+
+def load_part(ask: Ask, task: LoadPart) -> Intake:
+    """COPY every record of a part of a file into the staging image built beside; in any process, in one transaction.
 
     Args:
-        ids: Where new ids come from.
-        known: The ids of the image that this one replaces; rows not found there go to the candidates without an id.
+        ask: Gives the next ids for a number of rows, or the known ids of hashes (0 where there is none).
+        task: What to load. Rows whose id is not known go to the candidates without one.
     """
-    intake, table = Intake(), SOURCE_TABLES[file.table]
-    image = copy_statement(name(schemas.next_staging, table.name), all_columns(table))
-    candidates = copy_statement(name(schemas.run, table.name + "_candidate"), all_columns(table))
-    with database.connection() as connection:
-        for chunk in read_chunks(file, chunk_rows=chunk_rows, want=None):
+    intake, table = Intake(), SOURCE_TABLES[task.file.table]
+    image = copy_statement(name(task.schemas.next_staging, table.name), all_columns(table))
+    candidates = copy_statement(name(task.schemas.run, table.name + "_candidate"), all_columns(table))
+    with connect_for_work(task.url) as connection, Copier(connection) as copier:
+        for chunk in read_chunks(task.file, task.part, chunk_rows=task.chunk_rows):
             checked = _check(chunk, table, intake)
-            intake.hashes.append(_all_hashes(chunk))
-            _write_bad(connection, schemas, checked.bad)
-            if known is None:
-                _copy(connection, image, row_lines(ids.take(len(checked.lines)), checked.hashes, checked.lines))
-                continue
-            found = known.take(checked.hashes)
-            for statement, mask in ((image, found > 0), (candidates, found == 0)):
-                rows = np.flatnonzero(mask)
-                given = found[rows].tolist() if statement is image else None
-                _copy(connection, statement, row_lines(given, checked.hashes[rows], [checked.lines[i] for i in rows]))
-            intake.unnumbered += int((found == 0).sum())
-        mark = sql.SQL("UPDATE {} SET origin = 'incoming'").format(name(schemas.run, table.name + "_candidate"))
-        if known is not None:
-            execute(connection, mark)
+            intake.note_hashes(_all_hashes(chunk))
+            if checked.bad:
+                before = lines_before(task.file, task.part)
+                copier.write(_bad_statement(task.schemas), _bad_lines(checked.bad, before))
+            if task.has_known:
+                _copy_known(copier, image, candidates, ask(checked.hashes), checked, intake)
+            else:
+                copier.write(image, row_lines(ask(len(checked.lines)), checked.hashes, checked.lines))
+            del chunk, checked  # a tenth of the process's memory, while the next chunk is put together
     return intake
+
+
+def _copy_known(copier: Copier, image: sql.Composed, candidates: sql.Composed, found: NDArray[np.int64], checked: _Checked, intake: Intake) -> None:
+    """Copy the rows whose id was found into the image, the others to the candidates."""
+    known, unknown = np.flatnonzero(found), np.flatnonzero(found == 0)
+    copier.write(image, row_lines(found[known], checked.hashes[known], [checked.lines[i] for i in known]))
+    copier.write(candidates, row_lines(None, checked.hashes[unknown], [checked.lines[i] for i in unknown]))
+    intake.unnumbered += len(unknown)
 
 
 def _check(chunk: Chunk, table: SourceTable, intake: Intake) -> _Checked:
     """Validate a chunk and count it."""
     bad: list[tuple[object, ...]] = [(table.name, _hex_of(record.hash), record.line, None, record.rule, record.record) for record in chunk.bad]
     first_failure: dict[int, tuple[str, str]] = {}
-    for failure in failures(chunk.frame, table.name) if len(chunk.copy_lines) else []:
+    for failure in failures_of(chunk, table.name):
         first_failure.setdefault(failure.row_index, (failure.column, failure.rule))
+    lines = chunk.payload
     digits = hash_hex(chunk.hashes[sorted(first_failure)]) if first_failure else []
     for digit, index in zip(digits, sorted(first_failure), strict=True):
         column, rule = first_failure[index]
-        line = int(chunk.line_numbers[index])
-        bad.append((table.name, digit, line, column, rule, chunk.copy_lines[index].rstrip(b"\n")))
-    intake.rows += len(chunk.copy_lines) + len(chunk.bad)
-    intake.good += len(chunk.copy_lines) - len(first_failure)
+        bad.append((table.name, digit, int(chunk.line_numbers[index]), column, rule, lines[index]))
+    intake.rows += len(lines) + len(chunk.bad)
+    intake.good += len(lines) - len(first_failure)
     intake.bad += len(bad)
     if not first_failure:
-        return _Checked(hashes=chunk.hashes, lines=chunk.copy_lines, bad=bad)
-    good = [i for i in range(len(chunk.copy_lines)) if i not in first_failure]
-    return _Checked(hashes=chunk.hashes[good], lines=[chunk.copy_lines[i] for i in good], bad=bad)
+        return _Checked(hashes=chunk.hashes, lines=lines, bad=bad)
+    good = [i for i in range(len(lines)) if i not in first_failure]
+    return _Checked(hashes=chunk.hashes[good], lines=[lines[i] for i in good], bad=bad)
 
 
 def _all_hashes(chunk: Chunk) -> NDArray[np.uint64]:
@@ -166,18 +208,14 @@ def _hex_of(pair: tuple[int, int]) -> bytes:
     return b"%016x%016x" % (int(pair[0]), int(pair[1]))
 
 
-def _copy(connection: Connection, statement: sql.Composed, data: bytes) -> None:
-    if data:
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(data)
+def _bad_statement(schemas: Schemas) -> sql.Composed:
+    return sql.SQL("COPY {} ({}) FROM STDIN").format(name(schemas.run, "bad_record"), sql.SQL(", ").join(map(sql.Identifier, BAD_COLUMNS)))
 
 
-def _write_bad(connection: Connection, schemas: Schemas, bad: list[tuple[object, ...]]) -> None:
-    if not bad:
-        return
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(name(schemas.run, "bad_record"), sql.SQL(", ").join(map(sql.Identifier, BAD_COLUMNS)))
-    lines = [b"\t".join([*map(text_field, row[:5]), b"\\\\x" + _bytes(row[5]).hex().encode()]) + b"\n" for row in bad]
-    _copy(connection, statement, b"".join(lines))
+def _bad_lines(bad: list[tuple[Any, ...]], lines_before: int = 0) -> bytes:
+    """The COPY lines of bad records, whose physical lines are counted from a part's start."""
+    rows = [(table, digits, line + lines_before, *rest) for table, digits, line, *rest in bad]
+    return b"".join(b"\t".join([*map(text_field, row[:5]), b"\\\\x" + _bytes(row[5]).hex().encode()]) + b"\n" for row in rows)
 
 
 def _bytes(value: object) -> bytes:

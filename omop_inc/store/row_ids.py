@@ -5,7 +5,6 @@ Belongs here: the allocation of new ids and the look-up of known ones by row has
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +24,12 @@ class RowIds:
         self._next = first
         self._lock = threading.Lock()
 
-    def take(self, count: int) -> range:
-        """The next `count` ids."""
+    def take(self, count: int) -> NDArray[np.int64]:
+        """The next `count` ids, ascending."""
         with self._lock:
-            block = range(self._next, self._next + count)
+            first = self._next
             self._next += count
-            return block
+        return np.arange(first, first + count, dtype=np.int64)
 
     @property
     def last(self) -> int:
@@ -52,62 +51,67 @@ def write_row_ids(connection: Connection, schemas: Schemas, ids: RowIds) -> None
         execute(connection, statement.format(sql.Literal(sequence.as_string(connection)), sequence), (ids.last, ids.last))
 
 
-@dataclass(kw_only=True)
 class KnownIds:
     """The ids of the rows that an image holds, found by row hash; identical rows give their ids in ascending order."""
 
-    high: NDArray[np.uint64]  # sorted by (high, low, row id)
-    low: NDArray[np.uint64]
-    row_ids: NDArray[np.int64]
-    taken: NDArray[np.int64] = field(init=False)  # per first position of a hash: how many of its ids were given
-
-    def __post_init__(self) -> None:
-        order = np.lexsort((self.row_ids, self.low, self.high))
-        self.high, self.low, self.row_ids = self.high[order], self.low[order], self.row_ids[order]
-        self.taken = np.zeros(len(order), dtype=np.int64)
-        self.used = np.zeros(len(order), dtype=bool)
+    def __init__(self, *, high: NDArray[np.uint64], low: NDArray[np.uint64], row_ids: NDArray[np.int64]) -> None:
+        order = np.lexsort((row_ids, low, high))
+        self.row_ids = row_ids[order]  # by (high, low, row id): rows of one hash are neighbours, a group
+        self.used = np.zeros(len(order), dtype=bool)  # which of them were given
+        high, low = high[order], low[order]
+        is_first = np.ones(len(order), dtype=bool)
+        is_first[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+        self._starts = np.flatnonzero(is_first)
+        self._sizes = np.diff(np.append(self._starts, len(order)))
+        self._given = np.zeros(len(self._starts), dtype=np.int64)  # per group: how many of its ids were given
+        self._high, self._low = high[self._starts], low[self._starts]
+        self._lock = threading.Lock()
 
     def take(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The known id of each hash of shape (n, 2), each id given once; 0 where there is none (left)."""
         found = np.zeros(len(hashes), dtype=np.int64)
-        if not len(self.high) or not len(hashes):
+        if not len(self._high) or not len(hashes):
             return found
-        position = np.minimum(np.searchsorted(self.high, hashes[:, 0]), len(self.high) - 1)
-        plain = self._is(position, hashes) & (self.taken[position] == 0) & ~self._is_repeated(position)
-        plain &= ~_repeats(position)
-        found[plain] = self.row_ids[position[plain]]
-        self.taken[position[plain]] = 1
-        self.used[position[plain]] = True
-        for i in np.flatnonzero(~plain & (self.high[position] == hashes[:, 0])):
-            found[i] = self._take_one(int(position[i]), int(hashes[i, 0]), int(hashes[i, 1]))
+        groups = self._groups(hashes)
+        asked = np.flatnonzero(groups >= 0)
+        groups = groups[asked]
+        ranks = _ranks(groups)
+        with self._lock:
+            nth = self._given[groups] + ranks
+            is_left = nth < self._sizes[groups]
+            groups, places = groups[is_left], (self._starts[groups] + nth)[is_left]
+            np.add.at(self._given, groups, 1)
+            self.used[places] = True
+        found[asked[is_left]] = self.row_ids[places]
         return found
 
-    def _take_one(self, start: int, high: int, low: int) -> int:
-        for at in self._same_high(start, high):
-            if self.low[at] == low and not self.used[at]:
-                self.used[at] = True
-                self.taken[start] += 1
-                return int(self.row_ids[at])
-        return 0
+    def _groups(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The group of each hash; -1 where there is none."""
+        last = len(self._high) - 1
+        groups = np.minimum(np.searchsorted(self._high, hashes[:, 0]), last)
+        is_same = self._is(groups, hashes)
+        while True:  # groups whose hashes agree in their first half alone are neighbours; there are hardly ever any
+            following = np.minimum(groups + 1, last)
+            moves = ~is_same & (following > groups) & (self._high[following] == hashes[:, 0])
+            if not moves.any():
+                return np.where(is_same, groups, -1)
+            groups = np.where(moves, following, groups)
+            is_same = self._is(groups, hashes)
 
-    def _same_high(self, start: int, high: int) -> Iterator[int]:
-        at = start
-        while at < len(self.high) and self.high[at] == high:
-            yield at
-            at += 1
-
-    def _is(self, position: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        return np.asarray((self.high[position] == hashes[:, 0]) & (self.low[position] == hashes[:, 1]))
-
-    def _is_repeated(self, position: NDArray[np.int64]) -> NDArray[np.bool_]:
-        following = np.minimum(position + 1, len(self.high) - 1)
-        return np.asarray((following > position) & (self.high[following] == self.high[position]))
+    def _is(self, groups: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        return np.asarray((self._high[groups] == hashes[:, 0]) & (self._low[groups] == hashes[:, 1]))
 
 
-def _repeats(position: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which positions occur more than once."""
-    _, inverse, counts = np.unique(position, return_inverse=True, return_counts=True)
-    return np.asarray(counts[inverse] > 1)
+def _ranks(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the members of each group from 0, in their order."""
+    order = np.argsort(groups, kind="stable")
+    ascending = groups[order]
+    places = np.arange(len(groups))
+    is_first = np.ones(len(groups), dtype=bool)
+    is_first[1:] = ascending[1:] != ascending[:-1]
+    ranks = np.empty(len(groups), dtype=np.int64)
+    ranks[order] = places - np.maximum.accumulate(np.where(is_first, places, 0))
+    return ranks
 
 
 def read_known_ids(connection: Connection, tables: list[sql.Identifier]) -> KnownIds:

@@ -152,7 +152,28 @@ def write_base(connection: Connection, schemas: Schemas, table: str, generation:
     """Replace the hashes of a table by sorted ones."""
     segment = name(schemas.state, "hash_segment")
     execute(connection, sql.SQL("DELETE FROM {} WHERE source_table = %s").format(segment), (table,))
-    _write_segments(connection, schemas, table, generation, 0, hashes)
+    _write_segments(connection, segment, table, generation, 0, hashes)
+
+
+def create_next_base(connection: Connection, schemas: Schemas) -> None:
+    """Create the run's table of the hashes that a full load reads, so that no process need hold them until it publishes."""
+    statement = sql.SQL("CREATE UNLOGGED TABLE {} (LIKE {} INCLUDING ALL)")
+    execute(connection, statement.format(name(schemas.run, "next_segment"), name(schemas.state, "hash_segment")))
+
+
+def write_next_base(connection: Connection, schemas: Schemas, table: str, hashes: NDArray[np.uint64]) -> None:
+    """Write the sorted hashes that a full load read of a table, in place of what an earlier try of the step left."""
+    segment = name(schemas.run, "next_segment")
+    execute(connection, sql.SQL("DELETE FROM {} WHERE source_table = %s").format(segment), (table,))
+    _write_segments(connection, segment, table, 0, 0, hashes)
+
+
+def adopt_next_base(connection: Connection, schemas: Schemas, table: str, generation: int) -> None:
+    """Replace the hashes of a table by those that the full load read."""
+    segment = name(schemas.state, "hash_segment")
+    execute(connection, sql.SQL("DELETE FROM {} WHERE source_table = %s").format(segment), (table,))
+    statement = sql.SQL("INSERT INTO {} SELECT source_table, %s, sign, part, packed FROM {} WHERE source_table = %s")
+    execute(connection, statement.format(segment, name(schemas.run, "next_segment")), (generation, table))
 
 
 def write_delta(
@@ -165,7 +186,7 @@ def write_delta(
 ) -> None:
     """Add a run's segments to a table's state, and fold them all when they have grown."""
     for sign, hashes in ((1, added), (-1, removed)):
-        _write_segments(connection, schemas, table, generation, sign, np.sort(hashes))
+        _write_segments(connection, name(schemas.state, "hash_segment"), table, generation, sign, np.sort(hashes))
     query = sql.SQL(
         "SELECT coalesce(sum(length(packed)) FILTER (WHERE sign = 0), 0), coalesce(sum(length(packed)) FILTER (WHERE sign <> 0), 0),"
         " count(*) FILTER (WHERE sign <> 0) FROM {} WHERE source_table = %s"
@@ -176,8 +197,8 @@ def write_delta(
         write_base(connection, schemas, table, generation, read_hashes(connection, schemas, table))
 
 
-def _write_segments(connection: Connection, schemas: Schemas, table: str, generation: int, sign: int, hashes: NDArray[np.uint64]) -> None:
-    statement = sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s, %b)").format(name(schemas.state, "hash_segment"))
+def _write_segments(connection: Connection, segment: sql.Identifier, table: str, generation: int, sign: int, hashes: NDArray[np.uint64]) -> None:
+    statement = sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s, %b)").format(segment)
     for part, start in enumerate(range(0, len(hashes), SEGMENT_ROWS)):
         packed = hashes[start : start + SEGMENT_ROWS].astype("<u8").tobytes()
         execute(connection, statement, (table, generation, sign, part, packed))

@@ -51,6 +51,7 @@ class Summary:
     outcomes: dict[str, dict[str, int]] = field(default_factory=dict)  # by source table: loaded rows by CDM tables or rule
     codes: dict[str, int] = field(default_factory=dict)  # distinct codes, units and answers in use, and those without a concept
     unknown_references: dict[str, int] = field(default_factory=dict)  # of the rows that came in, by source column
+    cut_texts: dict[str, int] = field(default_factory=dict)  # of the rows that came in: longer than their CDM column, by source column
     warnings: list[str] = field(default_factory=list)
     timings: list[StepTiming] = field(default_factory=list)
     duration_s: float = 0.0
@@ -63,6 +64,7 @@ class Summary:
             "outcomes": self.outcomes,
             "codes": self.codes,
             "unknown_references": self.unknown_references,
+            "cut_texts": self.cut_texts,
             "warnings": self.warnings,
             "message": self.message,
         }
@@ -121,6 +123,8 @@ def print_summary(summary: Summary, console: Console) -> None:
         )
     for column, count in summary.unknown_references.items():
         console.print(f"{column}: {count:,} rows name a row that is not there; the CDM names none for them", markup=False)
+    for column, count in summary.cut_texts.items():
+        console.print(f"{column}: {count:,} texts are longer than their CDM column and cut there; the staged row has them whole", markup=False)
     for warning in summary.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False)
 

@@ -31,11 +31,12 @@ CREATE UNLOGGED TABLE IF NOT EXISTS fixed_concept (
     concept_id integer NOT NULL
 );
 
--- the shipped list of other spellings, in its order
+-- other spellings of units, each list in its order; without a code: no unit
 CREATE UNLOGGED TABLE IF NOT EXISTS unit_alias (
     place integer NOT NULL,
     unit_source_value text NOT NULL,
-    ucum_code text NOT NULL
+    ucum_code text,
+    is_own boolean NOT NULL -- of the user's list, which stands before UCUM
 );
 
 -- A hash of the text: some values are longer than a b-tree entry may be.

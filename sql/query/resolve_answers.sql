@@ -1,19 +1,30 @@
--- Find the texts in use that name an answer: a concept of domain 'Meas Value', or a LOINC answer.
+-- Find the texts in use that name an answer: a concept of domain 'Meas Value', a LOINC answer, or SNOMED's own concept by its full name.
 -- grain: one row per text that names exactly one standard concept; no row for any other text
 -- reads: answer_in_use (value_text), concept, concept_relationship
 -- writes: answer_map
--- source: docs/mapping/measurement.md. A text with a semantic tag is SNOMED's own; others are LOINC's answers first.
--- Names fold case, tag, commas and blanks (an export writes a comma as a blank); ddl/vocab_answer_index.sql folds the same.
+-- source: docs/mapping/measurement.md. A text with a semantic tag is SNOMED's own, of the class that the tag names; others are LOINC's
+-- answers first. Names fold case, tag, commas and blanks (an export writes a comma as a blank); ddl/vocab_answer_index.sql folds the same.
 INSERT INTO answer_map (
     value_text,
     concept_id
 )
-WITH answer AS (
+WITH tag (tag_name, concept_class_id) AS (
+    VALUES
+    ('finding', 'Clinical Finding'),
+    ('disorder', 'Disorder'),
+    ('disorder', 'Clinical Finding'), -- older vocabularies have one class for both
+    ('situation', 'Context-dependent'),
+    ('qualifier value', 'Qualifier Value')
+),
+
+answer AS (
     SELECT DISTINCT
         value_text,
-        value_text ~ ' \((qualifier value|finding)\)$' AS has_tag,
+        substring(value_text FROM ' \((finding|disorder|situation|qualifier value)\)$') AS tag_name,
         lower(
-            regexp_replace(regexp_replace(value_text, ' \((qualifier value|finding)\)$', ''), '[ ,]+', ' ', 'g')
+            regexp_replace(
+                regexp_replace(value_text, ' \((finding|disorder|situation|qualifier value)\)$', ''), '[ ,]+', ' ', 'g'
+            )
         ) AS folded
     FROM answer_in_use
     WHERE value_text IS NOT NULL
@@ -23,6 +34,7 @@ named AS (
     SELECT
         answer.value_text,
         concept.concept_id,
+        1 AS kind,
         concept.vocabulary_id <> 'LOINC' AS is_snomed,
         concept.concept_name <> answer.value_text AS is_folded
     FROM answer
@@ -30,19 +42,42 @@ named AS (
         ON
             answer.folded = lower(
                 regexp_replace(
-                    regexp_replace(concept.concept_name, ' \((qualifier value|finding)\)$', ''), '[ ,]+', ' ', 'g'
+                    regexp_replace(concept.concept_name, ' \((finding|disorder|situation|qualifier value)\)$', ''), '[ ,]+', ' ', 'g'
                 )
             )
             AND (concept.domain_id = 'Meas Value' OR (concept.vocabulary_id = 'LOINC' AND concept.concept_class_id = 'Answer'))
     WHERE
         concept.invalid_reason IS NULL
-        AND (concept.vocabulary_id = 'SNOMED' OR (concept.vocabulary_id = 'LOINC' AND NOT answer.has_tag))
+        AND (concept.vocabulary_id = 'SNOMED' OR (concept.vocabulary_id = 'LOINC' AND answer.tag_name IS NULL))
+    UNION ALL
+    -- 'Never smoked tobacco (finding)' is the concept, although its domain is not that of values.
+    SELECT
+        answer.value_text,
+        concept.concept_id,
+        2 AS kind,
+        TRUE AS is_snomed,
+        FALSE AS is_folded
+    FROM answer
+    INNER JOIN tag
+        ON answer.tag_name = tag.tag_name
+    INNER JOIN concept
+        ON
+            answer.folded = lower(
+                regexp_replace(
+                    regexp_replace(concept.concept_name, ' \((finding|disorder|situation|qualifier value)\)$', ''), '[ ,]+', ' ', 'g'
+                )
+            )
+            AND concept.vocabulary_id = 'SNOMED'
+            AND concept.concept_class_id IN ('Clinical Finding', 'Disorder', 'Context-dependent', 'Qualifier Value')
+            AND tag.concept_class_id = concept.concept_class_id
+    WHERE concept.invalid_reason IS NULL
 ),
 
 -- What each name stands for; a non-standard answer through 'Maps to'.
 standard AS (
     SELECT
         named.value_text,
+        named.kind,
         named.is_snomed,
         named.is_folded,
         target.concept_id
@@ -62,6 +97,7 @@ standard AS (
 counted AS (
     SELECT
         value_text,
+        kind,
         is_snomed,
         is_folded,
         min(concept_id) AS concept_id,
@@ -69,6 +105,7 @@ counted AS (
     FROM standard
     GROUP BY
         value_text,
+        kind,
         is_snomed,
         is_folded
 ),
@@ -82,6 +119,7 @@ best AS (
     FROM counted
     ORDER BY
         value_text,
+        kind,
         is_snomed,
         is_folded
 )

@@ -3,7 +3,7 @@
 -- reads: unit_in_use (unit_source_value), unit_alias, concept, concept_relationship, source_to_concept_map
 -- writes: unit_map
 -- parameters: release_date, the vocabulary's; a user's row that ended before it is no longer in force
--- source: docs/mapping/measurement.md; the user's own list, the code as given, the code folded, then units.csv
+-- source: docs/mapping/measurement.md; the user's own lists, the code as given, the code folded, then units.csv
 INSERT INTO unit_map (
     unit_source_value,
     unit_concept_id
@@ -53,9 +53,24 @@ candidate AS (
             AND target.standard_concept = 'S'
             AND target.invalid_reason IS NULL
     UNION ALL
+    -- The user's list; without a code the unit is left unmapped on purpose.
     SELECT
         unit.unit_source_value,
         2 AS preference,
+        unit_alias.place,
+        coalesce(ucum.concept_id, 0) AS concept_id
+    FROM unit
+    INNER JOIN unit_alias
+        ON unit.unit_source_value = unit_alias.unit_source_value
+    LEFT OUTER JOIN ucum
+        ON unit_alias.ucum_code = ucum.concept_code
+    WHERE
+        unit_alias.is_own
+        AND (unit_alias.ucum_code IS NULL OR ucum.concept_id IS NOT NULL)
+    UNION ALL
+    SELECT
+        unit.unit_source_value,
+        3 AS preference,
         0 AS place,
         ucum.concept_id
     FROM unit
@@ -65,7 +80,7 @@ candidate AS (
     -- Folded only where one unit is left: 'A' is ampere and 'a' is year.
     SELECT
         unit.unit_source_value,
-        3 AS preference,
+        4 AS preference,
         0 AS place,
         min(ucum.concept_id) AS concept_id
     FROM unit
@@ -76,7 +91,7 @@ candidate AS (
     UNION ALL
     SELECT
         unit.unit_source_value,
-        4 AS preference,
+        5 AS preference,
         unit_alias.place,
         ucum.concept_id
     FROM unit
@@ -84,6 +99,7 @@ candidate AS (
         ON unit.unit_source_value = unit_alias.unit_source_value
     INNER JOIN ucum
         ON unit_alias.ucum_code = ucum.concept_code
+    WHERE NOT unit_alias.is_own
 ),
 
 chosen AS (

@@ -1,7 +1,7 @@
 -- What care cost, was charged and was paid: each cost of the source once, each claim transaction once.
 -- grain: one row per row of encounters, medications, immunizations and procedures
 -- reads: patients (id)
--- reads: encounters (id, patient, start, base_encounter_cost)
+-- reads: encounters (id, patient, start, base_encounter_cost, payer_coverage)
 -- reads: medications (patient, encounter, start, stop, code, description, payer, base_cost)
 -- reads: medications (payer_coverage, dispenses, totalcost, reasoncode, reasondescription)
 -- reads: immunizations (patient, encounter, date, code, description, base_cost)
@@ -171,6 +171,7 @@ priced AS (
         code,
         base_cost,
         totalcost AS total_cost,
+        payer_coverage,
         dispenses,
         reasoncode,
         description,
@@ -189,6 +190,7 @@ priced AS (
         base_cost AS total_cost,
         NULL,
         NULL,
+        NULL,
         description,
         NULL
     FROM immunizations
@@ -203,6 +205,7 @@ priced AS (
         code,
         base_cost,
         base_cost AS total_cost,
+        NULL,
         NULL,
         reasoncode,
         description,
@@ -219,6 +222,7 @@ ranked_row AS (
         start_at,
         code,
         total_cost,
+        payer_coverage,
         row_number() OVER (
             PARTITION BY patient, encounter, code, start_at
             ORDER BY
@@ -242,6 +246,7 @@ SELECT
     coalesce(ranked_row.encounter, item.encounter) AS encounter,
     ranked_row.start_at,
     ranked_row.total_cost,
+    ranked_row.payer_coverage,
     item.claimid,
     item.charge_count,
     item.charge,
@@ -288,6 +293,7 @@ priced_event AS (
         encounters.patient,
         encounters.start::date AS start_date,
         encounters.base_encounter_cost AS total_cost,
+        encounters.payer_coverage,
         visit_item.charge_count,
         visit_item.charge,
         visit_item.paid,
@@ -309,6 +315,7 @@ priced_event AS (
         patient,
         start_at::date,
         total_cost,
+        payer_coverage,
         charge_count,
         charge,
         paid,
@@ -317,6 +324,11 @@ priced_event AS (
         billed_to_patient
     FROM item_match
     WHERE row_id IS NOT NULL
+),
+
+claim_person AS (
+    SELECT DISTINCT patient
+    FROM claim_item
 ),
 
 event_day AS (
@@ -390,7 +402,11 @@ SELECT
     priced_event.charge AS total_charge,
     priced_event.total_cost,
     priced_event.paid AS total_paid,
-    priced_event.paid_by_payer,
+    -- an export without the file of transactions still says what the payer covers
+    CASE
+        WHEN claim_person.patient IS NULL THEN priced_event.payer_coverage
+        ELSE priced_event.paid_by_payer
+    END AS paid_by_payer,
     coalesce(priced_event.billed_to_patient + priced_event.copay, priced_event.billed_to_patient, priced_event.copay) AS paid_by_patient,
     priced_event.copay AS paid_patient_copay,
     payer_day.payer_plan_period_id,
@@ -399,4 +415,6 @@ FROM priced_event
 INNER JOIN payer_day
     ON
         priced_event.patient = payer_day.patient
-        AND priced_event.start_date = payer_day.start_date;
+        AND priced_event.start_date = payer_day.start_date
+LEFT JOIN claim_person
+    ON priced_event.patient = claim_person.patient;

@@ -3,43 +3,70 @@
 -- reads: patients (id)
 -- reads: reason_event
 -- reads: conditions (patient, encounter, start, stop, system, code, description)
--- reads: condition_occurrence (condition_occurrence_id)
 -- reads: imaging_study
 -- reads: procedures (patient, encounter, start, code)
 -- reads: procedure_occurrence (procedure_occurrence_id)
 -- writes: fact_relationship
 -- source: CDM 5.4 specification, FACT_RELATIONSHIP (each relationship is recorded in both directions); docs/mapping/fact_relationship.md
-WITH condition AS (
+WITH condition_code AS (
+    -- The vocabulary of a condition's code, as in the view source_event.
     SELECT
-        conditions.row_id,
-        conditions.patient,
-        conditions.encounter,
-        conditions.start::date AS start_date,
-        coalesce(conditions.stop::date, 'infinity') AS end_date,
-        conditions.code,
-        conditions.description,
-        conditions.system
+        row_id,
+        patient,
+        encounter,
+        start::date AS start_date,
+        coalesce(stop::date, 'infinity') AS end_date,
+        code,
+        description,
+        system,
+        CASE
+            WHEN system IS NULL OR lower(system) IN ('unknown', 'snomed', 'snomed-ct', 'http://snomed.info/sct') THEN 'SNOMED'
+            WHEN lower(system) IN ('rxnorm', 'http://www.nlm.nih.gov/research/umls/rxnorm') THEN 'RxNorm'
+            WHEN lower(system) = 'http://loinc.org' THEN 'LOINC'
+            ELSE system
+        END AS vocabulary_id
     FROM conditions
-    INNER JOIN condition_occurrence
-        ON conditions.row_id = condition_occurrence.condition_occurrence_id
+),
+
+condition AS (
+    -- A condition of the source is linked in whichever table its code led it to.
+    SELECT
+        condition_code.row_id,
+        condition_code.patient,
+        condition_code.encounter,
+        condition_code.start_date,
+        condition_code.end_date,
+        condition_code.code,
+        condition_code.description,
+        condition_code.system,
+        coalesce(code_map.target_table, 'condition_occurrence') AS target_table
+    FROM condition_code
+    LEFT JOIN code_map
+        ON
+            condition_code.vocabulary_id = code_map.vocabulary_id
+            AND condition_code.code = code_map.code
+            AND code_map.ordinal = 1
 ),
 
 reason_pair AS (
-    -- the latest of the person's conditions with that code whose dates hold the start of what was done
+    -- Of the person's conditions with that code: one whose dates hold the start of what was done, the latest of them; else the latest
+    -- that began before; else the earliest.
     SELECT DISTINCT ON (reason_event.row_id)
         reason_event.patient,
         reason_event.row_id AS fact_id,
         reason_event.target_table,
-        condition.row_id AS condition_occurrence_id
+        condition.row_id AS condition_row_id,
+        condition.target_table AS condition_table
     FROM reason_event
     INNER JOIN condition
         ON
             reason_event.patient = condition.patient
             AND reason_event.reasoncode = condition.code
-            AND reason_event.start_at::date BETWEEN condition.start_date AND condition.end_date
     ORDER BY
         reason_event.row_id ASC,
-        condition.start_date DESC,
+        (reason_event.start_at::date BETWEEN condition.start_date AND condition.end_date) DESC,
+        (condition.start_date <= reason_event.start_at::date) DESC,
+        abs(reason_event.start_at::date - condition.start_date) ASC,
         condition.end_date ASC,
         condition.encounter ASC,
         condition.description COLLATE "C" ASC,
@@ -90,8 +117,8 @@ link AS (
         reason_pair.patient,
         reason_pair.target_table AS table_1,
         reason_pair.fact_id AS fact_id_1,
-        'condition_occurrence' AS table_2,
-        reason_pair.condition_occurrence_id AS fact_id_2,
+        reason_pair.condition_table AS table_2,
+        reason_pair.condition_row_id AS fact_id_2,
         46233684 AS relationship, -- Relevant condition of
         46233685 AS reverse_relationship -- Condition relevant to
     FROM reason_pair

@@ -45,7 +45,7 @@ SELECT
     distinct_place.state,
     distinct_place.zip,
     distinct_place.county,
-    left(concat_ws(', ', distinct_place.address_1, distinct_place.city, distinct_place.state, distinct_place.zip), 50)
+    nullif(left(concat_ws(', ', distinct_place.address_1, distinct_place.city, distinct_place.state, distinct_place.zip), 50), '')
         AS location_source_value,
     CASE
         WHEN distinct_place.is_in_usa

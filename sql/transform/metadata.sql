@@ -23,6 +23,13 @@ WITH fact (metadata_id, name, value_as_string, value_as_number) AS (
         vocabulary_fingerprint,
         NULL
     FROM run_parameter
+    UNION ALL
+    SELECT
+        4,
+        'omop_inc time zone',
+        time_zone,
+        NULL
+    FROM run_parameter
 )
 
 INSERT INTO metadata (

@@ -8,7 +8,8 @@ SELECT
     claimid,
     procedurecode AS code,
     fromdate AS start_at,
-    concat_ws(' ', type, method, transfertype) AS line_kind,
+    -- a charge is a charge whoever pays it: there are as many items as charges
+    CASE WHEN type = 'CHARGE' THEN type ELSE concat_ws(' ', type, method, transfertype) END AS line_kind,
     type = 'CHARGE' AS is_charge,
     CASE WHEN type = 'CHARGE' THEN amount END AS charge,
     CASE WHEN type = 'PAYMENT' THEN payments END AS paid,

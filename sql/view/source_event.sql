@@ -152,7 +152,7 @@ SELECT
     END,
     CASE WHEN encounter IS NULL THEN 32817 ELSE 32827 END, -- EHR, EHR encounter record
     'observation',
-    concat_ws(' ', category, type),
+    nullif(concat_ws(' ', category, type), ''),
     'allergy',
     NULL,
     severity1,

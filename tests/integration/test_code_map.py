@@ -177,6 +177,32 @@ def test_resolve_unit(connection: Connection, tmp_path: Path, unit: str, expecte
     assert (report.units, report.unmapped_units) == (1, int(expected == 0))
 
 
+@pytest.mark.parametrize(
+    ("lines", "unit", "expected"),
+    [
+        pytest.param(["{x},g"], "{x}", 106, id="a unit that the shipped list lacks"),
+        pytest.param(["mmHg,g"], "mmHg", 106, id="before the shipped list"),
+        pytest.param(["mg/dL,g"], "mg/dL", 106, id="before UCUM's own code"),
+        pytest.param(["{x},nobody", "{x},g"], "{x}", 106, id="the first code that exists"),
+        pytest.param(["mg/dL,"], "mg/dL", 0, id="no code: left unmapped on purpose"),
+        pytest.param(["mmHg,nobody"], "mmHg", 101, id="a code that does not exist has no effect"),
+        pytest.param(["own,g"], "own", 105, id="after the list in the vocabulary"),
+    ],
+)
+def test_resolve_unit_by_the_users_list(connection: Connection, tmp_path: Path, lines: list[str], unit: str, expected: int) -> None:
+    load_vocabulary(connection, make_athena(tmp_path / "a", UCUM, [maps_to(110, 102)], [own_code("own", 105, "Synthea")]))
+    units = tmp_path / "units.csv"
+    units.write_text("\n".join(["unit_source_value,ucum_code", *lines]) + "\n", encoding="utf-8")
+    use(connection, "unit_in_use", [(unit,)])
+    use(connection, "code_in_use", [])
+    cache = MapCache(tmp_path / "cache")
+    report = resolve(connection, "run", "vocab", cache, units)
+    assert read(connection, "unit_map") == [(unit, expected)]
+    assert report.missing_ucum == (("nobody",) if "nobody" in "".join(lines) else ())
+    assert mapping_fingerprint(connection, "vocab", units) != mapping_fingerprint(connection)
+    assert not resolve(connection, "run", "vocab", cache).from_cache  # without the list it is another map
+
+
 def answer(concept_id: int, name: str, vocabulary: str = "LOINC", **changes: str) -> tuple[object, ...]:
     return concept(concept_id, f"LA{concept_id}", vocabulary, **{"name": name, "domain": "Meas Value", "klass": "Answer", **changes})
 
@@ -193,6 +219,13 @@ ANSWERS = [
     answer(208, "no", "SNOMED"),
     answer(209, "No"),
     answer(210, "Maybe", invalid="D"),
+    answer(211, "Edema", "SNOMED", domain="Condition", klass="Clinical Finding"),
+    answer(212, "Edema", "SNOMED", domain="Spec Anatomic Site", klass="Morph Abnormality"),
+    answer(213, "Sepsis", "SNOMED", domain="Condition", klass="Disorder"),
+    answer(214, "Stage 1", "SNOMED", domain="Observation", klass="Qualifier Value", standard=""),
+    answer(215, "Cloudy", "SNOMED", domain="Observation", klass="Clinical Finding"),
+    answer(216, "Cloudy", "SNOMED", domain="Observation", klass="Clinical Finding"),
+    answer(217, "Yes", "SNOMED", domain="Observation", klass="Qualifier Value"),
 ]
 
 
@@ -205,7 +238,12 @@ ANSWERS = [
         pytest.param("Negative", 204, id="non-standard answer through Maps to"),
         pytest.param("Yes  it has kept me from work", 206, id="an export writes a comma as a blank"),
         pytest.param("NO", 209, id="folded"),
-        pytest.param("Never smoked tobacco (finding)", None, id="not an answer"),
+        pytest.param("Never smoked tobacco (finding)", 207, id="SNOMED's full name is the concept"),
+        pytest.param("Never smoked tobacco", None, id="without its tag a finding is no answer"),
+        pytest.param("Edema (finding)", 211, id="the tag names the class"),
+        pytest.param("Sepsis (disorder)", 213, id="disorder"),
+        pytest.param("Stage 1 (qualifier value)", None, id="a finding without a standard concept"),
+        pytest.param("Cloudy (finding)", None, id="two findings of one name"),
         pytest.param("Maybe", None, id="no longer valid"),
         pytest.param("12 Main Street", None, id="any other text"),
         pytest.param("x" * 10_000, None, id="longer than an index entry"),

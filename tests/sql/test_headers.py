@@ -20,7 +20,7 @@ from tests.conftest import TestServer, _create, _database_url, _drop
 
 LOOKUPS = """
     CREATE TABLE run_parameter (snapshot_date date, tool_version text, hash_version integer, vocabulary_version text,
-        vocabulary_fingerprint text, cdm_version_concept_id integer);
+        vocabulary_fingerprint text, cdm_version_concept_id integer, time_zone text);
     CREATE TABLE new_content_id (id_key uuid PRIMARY KEY, id bigint NOT NULL DEFAULT 0);
 """
 

@@ -68,6 +68,8 @@ class World:
         match value:
             case None:
                 return ""
+            case "":
+                return "(empty)"  # no column of the CDM should hold a text without characters
             case datetime():
                 return value.strftime("%Y-%m-%d %H:%M:%S")
             case date():

@@ -4,10 +4,10 @@ import polars as pl
 import pytest
 
 from omop_inc.errors import SettingsError
-from omop_inc.source.records import read_chunks
+from omop_inc.source.records import Chunk, read_chunks
 from omop_inc.source.snapshot import open_snapshot
 from omop_inc.source.tables import SOURCE_TABLES
-from omop_inc.source.validation import Failure, failures, schema_of
+from omop_inc.source.validation import Failure, failures, failures_of, schema_of
 
 UUID = "0d604cb7-6146-e7b0-f932-243c332a6757"
 GOOD = {"uuid": UUID, "text": "x", "date": "2020-02-29", "timestamp": "2020-02-29T23:59:59Z", "integer": "1", "numeric": "1.5"}
@@ -17,6 +17,18 @@ WORKSHOP = Path(__file__).parents[2].parent / "shared"
 def frame(table: str, *rows: dict[str, str | None]) -> pl.DataFrame:
     good: dict[str, str | None] = {column.staged: GOOD[column.type] for column in SOURCE_TABLES[table].significant}
     return pl.DataFrame([good | row for row in rows], schema=dict.fromkeys(good, pl.String), orient="row")
+
+
+def chunk_of(folder: Path, table: str, *rows: dict[str, str]) -> Chunk:
+    """The only chunk of a file of these rows, valid where nothing else is said."""
+    for name in ("patients", "encounters"):
+        (folder / f"{name}.csv").write_text(",".join(SOURCE_TABLES[name].header) + "\n")
+    columns = [column for column in SOURCE_TABLES[table].columns if not column.legacy]
+    lines = [",".join(column.name for column in columns)]
+    lines += [",".join(row.get(column.staged, GOOD[column.type]) for column in columns) for row in rows]
+    (folder / f"{table}.csv").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    (chunk,) = read_chunks(open_snapshot(folder).files[table])
+    return chunk
 
 
 @pytest.mark.parametrize("table", SOURCE_TABLES)
@@ -99,6 +111,33 @@ def test_value(table: str, column: str, value: str, is_good: bool) -> None:
     assert failures(frame(table, {column: value}), table) == expected
 
 
+@pytest.mark.parametrize(("table", "column", "value", "is_good"), [case for case in CASES if not set(case.values[2]) & set("\n,")])
+def test_value_in_a_plain_block_gets_the_same_answer(tmp_path: Path, table: str, column: str, value: str, is_good: bool) -> None:
+    chunk = chunk_of(tmp_path, table, {}, {column: value}, {})
+    rule = SOURCE_TABLES[table].column(column).type
+    assert chunk.block is not None
+    assert failures_of(chunk, table) == ([] if is_good or not value else [Failure(row_index=1, column=column, rule=rule)])
+
+
+@pytest.mark.parametrize("table", SOURCE_TABLES)
+def test_what_may_not_be_empty_is_missed_in_a_plain_block(tmp_path: Path, table: str) -> None:
+    columns = SOURCE_TABLES[table].significant
+    assert failures_of(chunk_of(tmp_path, table, {}, {}), table) == []
+    for column in columns:
+        found = failures_of(chunk_of(tmp_path, table, {}, {column.staged: ""}), table)
+        assert found == ([] if column.nullable else [Failure(row_index=1, column=column.staged, rule="not_null")])
+
+
+def test_bom_within_a_file_is_part_of_a_value(tmp_path: Path) -> None:
+    chunk = chunk_of(tmp_path, "conditions", {"start": "\ufeff2020-01-01"}, {})
+    assert failures_of(chunk, "conditions") == [Failure(row_index=0, column="start", rule="date")]
+
+
+def test_long_text_in_a_plain_block_is_refused(tmp_path: Path) -> None:
+    chunk = chunk_of(tmp_path, "conditions", {}, {"description": "é" * 500_001})
+    assert failures_of(chunk, "conditions") == [Failure(row_index=1, column="description", rule="text")]
+
+
 def test_every_day_of_four_centuries_is_decided_as_the_calendar_does() -> None:
     days = [f"{year:04d}-{month:02d}-{day:02d}" for year in range(1999, 2400) for month in range(14) for day in range(33)]
     values = pl.DataFrame({"day": days}).with_columns(is_real=pl.col("day").str.to_date("%Y-%m-%d", strict=False).is_not_null())
@@ -142,4 +181,4 @@ def test_real_exports_have_no_failure_and_no_bad_record(folder: str) -> None:
     for table, file in open_snapshot(WORKSHOP / "data/synthea" / folder).files.items():
         for chunk in read_chunks(file):
             assert not chunk.bad
-            assert failures(chunk.frame, table) == []
+            assert failures(chunk.frame, table) == failures_of(chunk, table) == []

@@ -1,0 +1,144 @@
+"""Load the files of a full load into the staging image built beside, with the ids of all rows that the store knows.
+
+Belongs here: one source table, from its file (or, in append mode, from the image) to its indexed table. Does not: what of it
+is settled, transformed and published (full.py), parts of a file in processes (store/intake.py).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from psycopg import sql
+
+from omop_inc.crew import Crew
+from omop_inc.runs.context import Run
+from omop_inc.runs.detect import Seen
+from omop_inc.source.hashing import digest_file
+from omop_inc.source.parts import split_file
+from omop_inc.source.records import check_count
+from omop_inc.source.snapshot import Part, SourceFile
+from omop_inc.source.tables import SOURCE_TABLES
+from omop_inc.store import apply, intake, pairing
+from omop_inc.store.db import Connection, execute
+from omop_inc.store.row_ids import KnownIds, RowIds, read_known_ids
+from omop_inc.store.schemas import name
+from omop_inc.store.staging import all_columns, create_staged
+from omop_inc.store.state import write_next_base
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What a full load took in of one source table."""
+
+    intake: intake.Intake
+    seen: Seen  # with what reading the file told
+
+
+def largest_first(seen: dict[str, Seen]) -> list[str]:
+    """The tables by falling file size, so that the last thread to end ends early."""
+    sizes = {t: one.file.path.stat().st_size if one.file else 0 for t, one in seen.items()}
+    return sorted(sizes, key=lambda t: -sizes[t])
+
+
+def load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
+    """Load one source table into the image beside, and index it while others are loaded."""
+    loaded = _load(run, seen, ids, crew)
+    with run.recorder.step("index", seen.table), run.database.connection() as connection:
+        apply.index_image(connection, run.schemas, SOURCE_TABLES[seen.table])
+    return loaded
+
+
+def _load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
+    table, schemas = SOURCE_TABLES[seen.table], run.schemas
+    with run.recorder.step("load", seen.table) as counts:
+        with run.database.connection() as connection:
+            create_staged(connection, schemas.next_staging, table)
+            intake.create_intake_tables(connection, schemas, table)
+            known = _known(connection, run, table.name)
+        if run.settings.mode == "append" and run.last is not None:
+            return _copy_image(run, seen)
+        if seen.file is None or seen.file.is_empty:
+            return Loaded(intake=intake.Intake(), seen=seen)
+        digest = digest_file(seen.file)
+        taken = _load_parts(run, seen.file, split_file(seen.file, has_quotes=digest.has_quotes), known or ids, crew)
+        counts.rows_in, counts.rows_new = taken.rows, taken.good
+        with run.database.connection() as connection:
+            write_next_base(connection, schemas, table.name, taken.sorted_hashes())
+        taken.hashes.clear()
+        if known is not None:
+            intake.mark_incoming(run.database, schemas, table)
+            counts.rows_changed = _pair(run, table.name, known)
+        found = replace(seen, digest=digest.digest, rows=taken.rows, hash_sum=taken.hash_sum)
+        return Loaded(intake=taken, seen=found)
+
+
+def _load_parts(run: Run, file: SourceFile, parts: list[Part | None], ids: KnownIds | RowIds, crew: Crew) -> intake.Intake:
+    """Load the parts of a file: of a small one right here, of a large one as many at a time as the crew has members."""
+    tasks = [
+        intake.LoadPart(
+            url=run.database.url,
+            schemas=run.schemas,
+            file=file,
+            part=part,
+            chunk_rows=run.settings.chunk_rows,
+            has_known=isinstance(ids, KnownIds),
+        )
+        for part in parts
+    ]
+    if len(tasks) == 1:
+        return intake.load_part(ids.take, tasks[0])
+    taken = intake.merge(crew.each(intake.load_part, [(task,) for task in tasks], ids.take))
+    check_count(file, taken.rows)
+    return taken
+
+
+def _known(connection: Connection, run: Run, table: str) -> KnownIds | None:
+    if run.last is None or run.settings.renumber:
+        return None
+    return read_known_ids(connection, [name(run.schemas.staging, table), name(run.schemas.quarantine, table)])
+
+
+def _pair(run: Run, table: str, known: KnownIds) -> int:
+    """Find the ids of the rows that no hash found, and put them into the image beside.
+
+    Returns:
+        How many of them took the id of an old row.
+    """
+    facts, schemas = SOURCE_TABLES[table], run.schemas
+    candidate = name(schemas.run, table + "_candidate")
+    names = sql.SQL(", ").join(map(sql.Identifier, all_columns(facts)))
+    unused = np.sort(known.row_ids[~known.used])
+    with run.database.connection() as connection:
+        execute(connection, "CREATE TEMP TABLE unused (row_id bigint) ON COMMIT DROP")
+        with connection.cursor() as cursor, cursor.copy("COPY pg_temp.unused FROM STDIN") as copy:
+            copy.write("".join(f"{i}\n" for i in unused.tolist()))
+        for origin, schema in (("staging", schemas.staging), ("held", schemas.quarantine)):
+            statement = sql.SQL(
+                "INSERT INTO {} ({}, origin) SELECT {}, {} FROM {} AS image WHERE image.row_id IN (SELECT row_id FROM pg_temp.unused)"
+            )
+            listed = sql.SQL(", ").join(sql.Identifier("image", c) for c in all_columns(facts))
+            execute(connection, statement.format(name(schemas.run, table + "_leave"), names, listed, sql.Literal(origin), name(schema, table)))
+        pairing.assign_row_ids(connection, schemas, facts)
+        execute(connection, sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(name(schemas.next_staging, table), names, names, candidate))
+        changed = sql.SQL("SELECT count(*) FROM {} WHERE row_id IN (SELECT row_id FROM {})").format(candidate, name(schemas.run, table + "_leave"))
+        row = execute(connection, changed).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _copy_image(run: Run, seen: Seen) -> Loaded:
+    """Append mode: the truth is the image, so the new one begins with it and with what is held."""
+    table, schemas = SOURCE_TABLES[seen.table], run.schemas
+    names = sql.SQL(", ").join(map(sql.Identifier, all_columns(table)))
+    taken = intake.Intake()
+    with run.database.connection() as connection:
+        for schema in (schemas.staging, schemas.quarantine):
+            statement = sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2}")
+            taken.good += execute(connection, statement.format(name(schemas.next_staging, table.name), names, name(schema, table.name))).rowcount
+        bad = sql.SQL("INSERT INTO {0} ({2}) SELECT {2} FROM {1} WHERE source_table = {3}")
+        listed = sql.SQL("source_table, row_hash, line, column_name, rule, record")
+        taken.bad = execute(
+            connection,
+            bad.format(name(schemas.run, "bad_record"), name(schemas.quarantine, "bad_record"), listed, sql.Literal(table.name)),
+        ).rowcount
+    taken.rows = taken.good + taken.bad
+    found = replace(seen, digest=seen.before.file_digest, rows=taken.rows, hash_sum=seen.before.hash_sum)
+    return Loaded(intake=taken, seen=found)

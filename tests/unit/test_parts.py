@@ -1,0 +1,50 @@
+"""A file in parts is the same file: every record once, in order, with its line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from omop_inc.source import parts
+from omop_inc.source.hashing import digest_file
+from omop_inc.source.parts import lines_before, split_file
+from omop_inc.source.records import hash_records, read_chunks
+from tests.unit.test_records import ROWS, conditions
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "PART_BYTES", 100_000)
+
+
+@pytest.mark.parametrize("bad", [False, True], ids=["good", "with bad records"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_parts_hold_the_records_of_the_whole(tmp_path: Path, end: bytes, bad: bool) -> None:
+    records = [*ROWS * 4_000, *[b"too,few"] * bad, *ROWS * 5_000]
+    file = conditions(tmp_path, *records, end=end)
+    cut = split_file(file, has_quotes=digest_file(file).has_quotes)
+    assert len(cut) > 5
+    assert [(part.start, part.end) for part in cut if part] == sorted((part.start, part.end) for part in cut if part)
+    whole = hash_records(file).hashes
+    assert (np.concatenate([hash_records(file, part).hashes for part in cut]) == whole).all()
+    numbers = [n for part in cut for chunk in read_chunks(file, part) for n in (chunk.line_numbers + lines_before(file, part)).tolist()]
+    assert numbers == [n for chunk in read_chunks(file) for n in chunk.line_numbers.tolist()]
+    lines = [bad.line + lines_before(file, part) for part in cut for chunk in read_chunks(file, part) for bad in chunk.bad]
+    assert lines == [16_002] * bad
+
+
+def test_what_may_hold_a_line_break_is_not_cut(tmp_path: Path) -> None:
+    file = conditions(tmp_path, *ROWS * 9_000, b'2020-01-01,,p1,e1,,1,"a\nb"')
+    assert digest_file(file).has_quotes
+    assert split_file(file, has_quotes=True) == [None]
+
+
+def test_small_file_is_not_cut(tmp_path: Path) -> None:
+    assert split_file(conditions(tmp_path, *ROWS), has_quotes=False) == [None]
+
+
+def test_file_is_not_cut_where_a_line_is_long(tmp_path: Path) -> None:
+    long = b"2020-01-01,,p1,e1,,1," + b"x" * 900_000
+    file = conditions(tmp_path, ROWS[0], long, ROWS[1])
+    cut = split_file(file, has_quotes=False)
+    assert np.concatenate([hash_records(file, part).hashes for part in cut]).tolist() == hash_records(file).hashes.tolist()
