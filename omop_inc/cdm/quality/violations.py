@@ -14,10 +14,11 @@ import psycopg
 from psycopg import sql
 
 from omop_inc.cdm.delta import PERSON_BESIDE, Delta, has_person
+from omop_inc.cdm.local_time import local_columns
 from omop_inc.cdm.quality.counting import Count
 from omop_inc.cdm.quality.queries import CONTENT_ID, CheckQuery
 from omop_inc.cdm.quality.rows import World, gone_and_added, same_row, whole_table
-from omop_inc.cdm.results import identity
+from omop_inc.cdm.results import beside_name, identity
 from omop_inc.cdm.scope import visible_rows
 from omop_inc.cdm.spec import cdm_tables
 from omop_inc.cdm.transforms import SqlFile, views, views_of
@@ -137,9 +138,7 @@ class _Tables:
         names = [c for c in cdm_tables()[table].columns if self._world.catalogue.has(table, c)]
         if table not in PERSON_BESIDE:
             return whole_table(self._world, table, names)
-        if self._world.state == "built":
-            return sql.SQL("SELECT {}, person_id FROM {}").format(columns(names), self._world.table(table))
-        beside = name(self._schemas.state, f"{table}_person")
+        beside = name(self._schemas.run if self._world.state == "built" else self._schemas.state, beside_name(table))
         if table == "cost":
             rows = sql.SQL("SELECT {}, beside.person_id FROM {} AS image INNER JOIN {} AS beside ON beside.cost_id = image.cost_id").format(
                 columns(names, "image"), self._world.table(table), beside
@@ -160,7 +159,7 @@ class _Tables:
 
     def _source(self, table: SourceTable) -> sql.Composed:
         """All rows of a source table."""
-        names = columns(list(all_columns(table)), "image")
+        names = local_columns(table, "image", self._world.time_zone)
         schema = self._schemas.next_staging if self._world.state == "built" else self._schemas.staging
         rows = sql.SQL("SELECT {} FROM {} AS image").format(names, name(schema, table.name))
         if not self._is_settled(table.name) or self._world.state != "after":
@@ -174,7 +173,7 @@ class _Tables:
         if self._scope == "person":
             where = sql.SQL(" AS image WHERE {} IN (SELECT patient FROM {})").format(owner, _touched()) if owner else sql.SQL(" AS image")
             return sql.SQL("SELECT * FROM ({}){}").format(self._source(table), where)
-        names = columns(list(all_columns(table)), "image")
+        names = local_columns(table, "image", self._world.time_zone)
         same: sql.Composable = sql.SQL("touched.id = image.row_id AND NOT touched.is_moved")
         if owner is not None:
             same = sql.Composed([same, sql.SQL(" AND touched.patient = {}").format(owner)])
