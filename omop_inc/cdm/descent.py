@@ -72,7 +72,9 @@ def _ahead(table: str, row: Row, person: Any) -> Iterable[tuple[Any, Any, str]]:
         query = (
             "SELECT 'payer_plan_period', period.payer_plan_period_id FROM payer_plan_period AS period"
             " INNER JOIN content_id ON content_id.id = period.payer_plan_period_id"
-            " WHERE period.person_id = %(person)s AND %(start_date)s::date BETWEEN payer_plan_period_start_date AND payer_plan_period_end_date"
+            " INNER JOIN patients ON patients.row_id = period.person_id WHERE period.person_id = %(person)s AND CASE"
+            " WHEN %(start_date)s::timestamp = date_trunc('year', patients.birthdate::timestamp) THEN patients.birthdate::date"
+            " ELSE %(start_date)s::date END BETWEEN payer_plan_period_start_date AND payer_plan_period_end_date"
             " AND content_id.id_key = content_key('payer_plan_period', %(person)s::text, %(payer)s::text, %(plan_ownership)s::text,"
             " period.payer_plan_period_start_date::text)"
         )

@@ -173,7 +173,9 @@ def _behind_location(row: Row, _person: Any) -> tuple[Any, Any, str]:
 def _behind_payer_period(row: Row, person: Any) -> tuple[Any, Any, str]:
     query = (
         "SELECT 'payer_transitions', own.row_id FROM payer_transitions AS own INNER JOIN content_id ON content_id.id = %(period)s"
-        " WHERE own.patient = %(patient)s AND own.start_date::date BETWEEN %(start)s AND %(stop)s"
+        " INNER JOIN patients ON patients.id = own.patient WHERE own.patient = %(patient)s AND CASE"
+        " WHEN own.start_date = date_trunc('year', patients.birthdate::timestamp) THEN patients.birthdate::date"
+        " ELSE own.start_date::date END BETWEEN %(start)s AND %(stop)s"
         " AND content_id.id_key = content_key('payer_plan_period', %(person)s::text, own.payer::text, own.plan_ownership, %(start)s::date::text)"
         " ORDER BY own.start_date, own.row_id"
     )

@@ -4,10 +4,6 @@
 -- source: docs/mapping/procedure_occurrence.md; docs/mapping/observation.md (one row per instance: a study has many)
 WITH instance AS (
     SELECT
-        counted.patient,
-        counted.encounter,
-        counted.procedure_code,
-        counted.date,
         concat_ws(
             ' + ',
             CASE WHEN procedure_occurrence.procedure_occurrence_id IS NOT NULL THEN 'procedure_occurrence' END,
@@ -16,7 +12,19 @@ WITH instance AS (
         bool_or(
             procedure_occurrence.procedure_occurrence_id IS NOT NULL
             OR observation.observation_id IS NOT NULL
-        ) OVER (PARTITION BY counted.patient, counted.encounter, counted.id) AS has_study_row
+        ) OVER (PARTITION BY counted.patient, counted.encounter, counted.id) AS has_study_row,
+        -- the study's first row tells its code and day; the CDM's time zone may move a day by one
+        bool_or(
+            EXISTS (
+                SELECT
+                FROM procedures
+                WHERE
+                    procedures.patient = counted.patient
+                    AND procedures.encounter = counted.encounter
+                    AND procedures.code = counted.procedure_code
+                    AND procedures.start::date BETWEEN counted.date::date - 1 AND counted.date::date + 1
+            )
+        ) OVER (PARTITION BY counted.patient, counted.encounter, counted.id) AS has_procedure
     FROM counted
     LEFT JOIN procedure_occurrence
         ON counted.row_id = procedure_occurrence.procedure_occurrence_id
@@ -28,17 +36,7 @@ SELECT
     CASE
         WHEN cdm_tables <> '' THEN cdm_tables
         WHEN has_study_row THEN 'row_of_same_study'
-        WHEN
-            EXISTS (
-                SELECT
-                FROM procedures
-                WHERE
-                    procedures.patient = instance.patient
-                    AND procedures.encounter = instance.encounter
-                    AND procedures.code = instance.procedure_code
-                    AND procedures.start::date = instance.date::date
-            )
-            THEN 'row_of_procedures'
+        WHEN has_procedure THEN 'row_of_procedures'
         ELSE 'unexplained'
     END AS outcome,
     count(*) AS row_count

@@ -1,4 +1,4 @@
--- Payer transitions by whether a payer_plan_period of the person holds their first day.
+-- Payer transitions by whether a payer_plan_period of the person holds their first day, which the CDM's time zone may move by one.
 -- grain: one row per outcome
 -- counts: payer_transitions
 -- source: docs/mapping/payer_plan_period.md (transitions that touch are one period)
@@ -12,8 +12,12 @@ SELECT
                     ON patients.row_id = payer_plan_period.person_id
                 WHERE
                     patients.id = counted.patient
-                    AND counted.start_date::date BETWEEN payer_plan_period.payer_plan_period_start_date
-                    AND payer_plan_period.payer_plan_period_end_date
+                    -- the year of birth begins with the birth
+                    AND CASE
+                        WHEN counted.start_date = date_trunc('year', patients.birthdate::timestamp) THEN patients.birthdate::date
+                        ELSE counted.start_date::date
+                    END BETWEEN payer_plan_period.payer_plan_period_start_date - 1
+                    AND payer_plan_period.payer_plan_period_end_date + 1
             )
             THEN 'payer_plan_period'
         ELSE 'unexplained'

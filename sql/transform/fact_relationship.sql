@@ -75,18 +75,17 @@ reason_pair AS (
 ),
 
 site AS (
+    -- The study's first row tells its procedure and day, for all its body sites.
     SELECT
         imaging_study.row_id,
         imaging_study.patient,
         imaging_study.encounter,
-        imaging_study.procedure_code,
-        imaging_study.start_at::date AS study_date,
-        first_value(imaging_study.row_id) OVER (
-            PARTITION BY imaging_study.patient, imaging_study.encounter, imaging_study.id
-            ORDER BY imaging_study.site_rank
-        ) AS study_row_id,
+        first_value(imaging_study.procedure_code) OVER study AS procedure_code,
+        first_value(imaging_study.start_at::date) OVER study AS study_date,
+        first_value(imaging_study.row_id) OVER study AS study_row_id,
         imaging_study.bodysite_code
     FROM imaging_study
+    WINDOW study AS (PARTITION BY imaging_study.patient, imaging_study.encounter, imaging_study.id ORDER BY imaging_study.site_rank)
 ),
 
 site_pair AS (

@@ -226,6 +226,8 @@ ANSWERS = [
     answer(215, "Cloudy", "SNOMED", domain="Observation", klass="Clinical Finding"),
     answer(216, "Cloudy", "SNOMED", domain="Observation", klass="Clinical Finding"),
     answer(217, "Yes", "SNOMED", domain="Observation", klass="Qualifier Value"),
+    answer(218, "Asthma", "SNOMED", domain="Condition", klass="Clinical Finding"),
+    answer(219, "Old sepsis", "SNOMED", domain="Condition", klass="Disorder", standard=""),
 ]
 
 
@@ -242,6 +244,9 @@ ANSWERS = [
         pytest.param("Never smoked tobacco", None, id="without its tag a finding is no answer"),
         pytest.param("Edema (finding)", 211, id="the tag names the class"),
         pytest.param("Sepsis (disorder)", 213, id="disorder"),
+        pytest.param("Asthma (disorder)", 218, id="older vocabularies class a disorder as a finding"),
+        pytest.param("Sepsis (finding)", None, id="a disorder is not called a finding"),
+        pytest.param("Old sepsis (disorder)", 213, id="non-standard disorder through Maps to"),
         pytest.param("Stage 1 (qualifier value)", None, id="a finding without a standard concept"),
         pytest.param("Cloudy (finding)", None, id="two findings of one name"),
         pytest.param("Maybe", None, id="no longer valid"),
@@ -250,7 +255,7 @@ ANSWERS = [
     ],
 )
 def test_resolve_answer(connection: Connection, tmp_path: Path, text: str, expected: int | None) -> None:
-    load_vocabulary(connection, make_athena(tmp_path / "a", ANSWERS, [maps_to(205, 204)]))
+    load_vocabulary(connection, make_athena(tmp_path / "a", ANSWERS, [maps_to(205, 204), maps_to(219, 213)]))
     use(connection, "answer_in_use", [(text,), (text,)])
     resolved(connection)
     assert read(connection, "answer_map") == ([] if expected is None else [(text, expected)])

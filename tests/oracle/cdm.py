@@ -14,6 +14,7 @@ from tests.oracle.events import Chart, coded_rows, event, first_diagnoses
 from tests.oracle.fates import World, read_world
 from tests.oracle.imaging import imaging_rows, modalities
 from tests.oracle.labels import Record
+from tests.oracle.links import links
 from tests.oracle.people import care_sites, deaths, locations, persons, providers
 from tests.oracle.periods import observation_periods, payer_periods
 from tests.oracle.visits import read_visits, visit_details, visit_occurrences
@@ -40,6 +41,7 @@ TABLES = [
     "condition_era",
     "drug_era",
     "dose_era",
+    "fact_relationship",
 ]
 
 
@@ -72,4 +74,5 @@ def derive_world(world: World, vocabulary: Vocabulary) -> dict[str, list[Record]
         "condition_era": condition_eras(found["condition_occurrence"]),
         "drug_era": drug_eras(found["drug_exposure"], vocabulary),
         "dose_era": dose_eras(found["drug_exposure"], vocabulary),
+        "fact_relationship": links(world, vocabulary),
     }

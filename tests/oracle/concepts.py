@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-# How SNOMED says what kind of thing a name is of.
-TAG = re.compile(r" \((qualifier value|finding)\)$")
+# How SNOMED says what kind of thing a name is of, and the classes of such concepts.
+CLASSES = {
+    "finding": ("Clinical Finding",), "disorder": ("Disorder", "Clinical Finding"), "situation": ("Context-dependent",),
+    "qualifier value": ("Qualifier Value",),
+}  # fmt: skip
+TAG = re.compile(rf" \(({'|'.join(CLASSES)})\)$")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Answer:
     concept_id: int
     name: str
     is_snomed: bool
+    is_answer: bool  # a value by its domain or class, whatever text names it; others are named by their full name alone
+    concept_class: str
 
 
 @dataclass
@@ -100,23 +106,28 @@ class Vocabulary:
         return self._units[text]
 
     def _find_unit(self, text: str) -> int:
-        """The map of units before UCUM; UCUM as written, then whatever its case."""
-        if text in self.units:
-            codes = [self.by_code.get(("UCUM", code)) for code in self.units[text]]
-            return next((one.concept_id for one in codes if one and one.is_standard), 0)
-        exact = self.by_code.get(("UCUM", text))
-        if exact and exact.is_standard:
-            return exact.concept_id
-        folded = [c.concept_id for (name, code), c in self.by_code.items() if name == "UCUM" and c.is_standard and code.lower() == text.lower()]
-        return min(folded, default=0)
+        """UCUM as written, then whatever its case where one unit is left, then the shipped list in its order."""
+        if exact := self.standard("UCUM", text):
+            return exact
+        alike = [code for vocabulary, code in self.by_code if vocabulary == "UCUM" and code.lower() == text.lower()]
+        found = {self.standard("UCUM", code) for code in alike} - {0}
+        if len(found) == 1:
+            return found.pop()
+        return next((concept for code in self.units.get(text, ()) if (concept := self.standard("UCUM", code))), 0)
 
     def answer(self, text: str) -> int:
-        """The concept that a text result names, or 0: LOINC's before SNOMED's, the name as written before others; an ambiguous one names none."""
-        has_tag = TAG.search(text) is not None
-        found = [one for one in self.answers.get(folded(text), ()) if one.is_snomed or not has_tag]
-        best = min(((one.is_snomed, one.name != text) for one in found), default=None)
-        ids = {one.concept_id for one in found if (one.is_snomed, one.name != text) == best}
-        return ids.pop() if len(ids) == 1 else 0
+        """The concept that a text result names, or 0 where it names none or several.
+
+        Answers go before SNOMED's other concepts, LOINC's before SNOMED's, the name as written before others.
+        """
+        tag = TAG.search(text)
+        classes = CLASSES[tag[1]] if tag else ()
+        ranked: dict[tuple[bool, bool, bool], set[int]] = defaultdict(set)
+        for one in self.answers.get(folded(text), ()):
+            if (one.is_answer and (one.is_snomed or not tag)) or (one.is_snomed and one.concept_class in classes):
+                ranked[not one.is_answer, one.is_snomed, one.name != text].add(one.concept_id)
+        best = ranked[min(ranked)] if ranked else set()
+        return best.pop() if len(best) == 1 else 0
 
     def ingredients(self, drug: int) -> list[int]:
         """The standard RxNorm ingredients among a drug's ancestors."""
@@ -178,13 +189,19 @@ def _add_strength(found: Vocabulary, line: dict[str, str]) -> None:
 
 
 def _add_answers(found: Vocabulary) -> None:
-    """What a text result may name: concepts of the domain Meas Value and LOINC's answers, the non-standard ones by what they map to."""
+    """What a text result may name, the non-standard concepts by what they map to.
+
+    Concepts of the domain Meas Value and LOINC's answers; SNOMED's findings, disorders, situations and qualifier values.
+    """
+    tagged = {name for names in CLASSES.values() for name in names}
     for concept in found.concepts.values():
+        is_snomed = concept.vocabulary == "SNOMED"
         is_answer = concept.domain == "Meas Value" or (concept.vocabulary, concept.concept_class) == ("LOINC", "Answer")
-        if is_answer and concept.is_valid and concept.vocabulary in ("SNOMED", "LOINC"):
+        can_be_named = is_answer or (is_snomed and concept.concept_class in tagged)
+        if can_be_named and concept.is_valid and concept.vocabulary in ("SNOMED", "LOINC"):
             own = {concept.concept_id} if concept.is_standard else set()
             for target in found.maps.get(concept.concept_id) or own:
-                found.answers[folded(concept.name)].append(Answer(target, concept.name, concept.vocabulary == "SNOMED"))
+                found.answers[folded(concept.name)].append(Answer(target, concept.name, is_snomed, is_answer, concept.concept_class))
 
 
 def folded(text: str) -> str:

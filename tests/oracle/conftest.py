@@ -24,6 +24,7 @@ MORE_CONCEPTS = (
     ("Cardiology", "Provider", "Medicare Specialty", "6"), ("Allergy to drug", "Observation", "SNOMED", "416098002"),
     ("Mild", "Meas Value", "SNOMED", "255604002"), ("Moderate", "Meas Value", "SNOMED", "6736007"),
     ("Severe", "Meas Value", "SNOMED", "24484000"), ("Blood specimen", "Specimen", "SNOMED", "119297000"),
+    ("ampere", "Unit", "UCUM", "A"), ("megagram", "Unit", "UCUM", "Mg"),
 )  # fmt: skip
 FIRST_OF_MORE = 2000000100
 

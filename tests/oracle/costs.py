@@ -113,6 +113,7 @@ def _encounter(world: World, item: Item) -> SourceRow | None:
 def costs(world: World, visits: Visits, periods: list[PayerPeriod], vocabulary: Vocabulary) -> list[Record]:
     """The rows of cost, one for each priced row."""
     items, insured = assign(world), defaultdict(list)
+    claimed = {line.patient for line in world.rows["claims_transactions"] if line["type"] != "TRANSFEROUT"}
     for period in periods:
         insured[period.patient].append(period)
     found = []
@@ -121,8 +122,10 @@ def costs(world: World, visits: Visits, periods: list[PayerPeriod], vocabulary: 
             theirs = items.get(id(row), [])
             is_claimed = any(item.has_charge for item in theirs)
             event = visits.by_encounter[row["id"]].first if table == "encounters" else row
+            covered = {} if row.patient in claimed else {"paid_by_payer": row.get("payer_coverage")}
             found.append(
                 _amounts(theirs)
+                | covered
                 | {
                     "cost_id": label(row),
                     "cost_event_id": label(event),

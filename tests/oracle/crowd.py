@@ -13,11 +13,16 @@ BEGIN = datetime(2020, 1, 1, 6)
 PAYERS = 3
 CLASSES = ("inpatient", "inpatient", "INPATIENT", "emergency", "emergency", "ambulatory", "urgentcare", "snf", "odd", "Virtual")
 CONDITIONS = ("43878008", "15777000", "314529007", "900000001", "90000-none")
+REASONS = (*CONDITIONS, "")
 DRUGS = ("313782", "857005", "562251", "1049630", "99999999", "900000001")
+CAREPLANS = ("384758001", "736376001", "900000001")
 PROCEDURES = ("430193006", "74016001", "117015009", "900000001", "90000-none")
 OBSERVED = ("8302-2", "72166-2", "94531-1", "900000002", "99999-0", "300359004")
-RESULTS = ("170.5", "-3", "1e2", "-2.5E-3", "1e400", "Detected", "not detected", "text", "NaN", ".5", "5.", "+7", "", "9" * 101)
-UNITS = ("cm", "kg", "KG", "{score}", "mmHg", "mm[Hg]", "nonsense", "")
+RESULTS = (
+    "170.5", "-3", "1e2", "-2.5E-3", "1e400", "Detected", "not detected", "text", "NaN", ".5", "5.", "+7", "", "9" * 101, "Nausea (finding)",
+    "sepsis (disorder)", "Sepsis (finding)", "Abdominal pain (disorder)", "Not detected (qualifier value)", "Cough",
+)  # fmt: skip
+UNITS = ("cm", "kg", "KG", "MG", "A", "{score}", "mmHg", "mm[Hg]", "percent", "nonsense", "")
 ALLERGENS = ("84489001", "419199007", "1191", "723", "90000-none", "900000001")
 CENTS = ("10.00", "10.0", "20", "-5.25", "2e1", "0", "0.01", "")
 CERTIFICATE = "308646001"
@@ -75,6 +80,7 @@ def encounters(draw: Random, patient: str, place: int) -> list[Row]:
                 ENCOUNTERCLASS=draw.choice(CLASSES), CODE=CERTIFICATE if certifies else "185345009",
                 REASONCODE=draw.choice((*CONDITIONS, "", "")), ORGANIZATION=draw.choice((uid("organizations", 0), "", uid("unknown", 0))),
                 PROVIDER=draw.choice((uid("providers", 0), uid("providers", 1), uid("organizations", 1), "")), BASE_ENCOUNTER_COST=draw.choice(CENTS),
+                PAYER_COVERAGE=draw.choice(CENTS),
             )
         )  # fmt: skip
     return found
@@ -93,7 +99,8 @@ def spans(draw: Random, table: str, patient: str, ids: list[str], codes: Sequenc
                 values |= {"START": when(moment)[:10], "STOP": when(stop)[:10] if is_over else ""}
             else:
                 values |= {"START": when(moment), "STOP": when(stop) if is_over else "", "DISPENSES": draw.choice(("0", "1", "3", "")),
-                           "BASE_COST": draw.choice(CENTS), "TOTALCOST": draw.choice(CENTS)}  # fmt: skip
+                           "BASE_COST": draw.choice(CENTS), "TOTALCOST": draw.choice(CENTS), "PAYER_COVERAGE": draw.choice(CENTS),
+                           "REASONCODE": draw.choice(REASONS)}  # fmt: skip
             found.append(row(table, **values))
             moment = (stop if is_over else moment) + timedelta(days=draw.choice(GAPS))
     return found
@@ -124,6 +131,10 @@ def add_events(draw: Random, world: World, patient: str, ids: list[str]) -> None
     ):
         if draw.random() < 0.5:
             world[table].append(row(table, CODE=draw.choice(codes), **place))
+    for number in range(draw.randint(0, 2)):
+        start = when(BEGIN + timedelta(days=draw.randint(-3, 40)))[:10]
+        values = {"CODE": draw.choice(CAREPLANS), "REASONCODE": draw.choice(REASONS), "START": start}
+        world["careplans"].append(row("careplans", Id=uid(f"careplans of {patient}", number), **values, **place))
     if world["devices"]:
         world["devices"][0]["UDI"] = draw.choice(("(01)123(11)900224", "123", "", "(01)77", "(02)5(01)6"))
 
@@ -136,7 +147,9 @@ def add_charges(draw: Random, world: World, patient: str, place: int) -> None:
     codes = draw.sample(PROCEDURES, 2)
     for code in codes:
         for _ in range(draw.randint(0, 3)):
-            world["procedures"].append(row("procedures", START=moment, CODE=code, BASE_COST=draw.choice(CENTS), **here))
+            world["procedures"].append(
+                row("procedures", START=moment, CODE=code, BASE_COST=draw.choice(CENTS), REASONCODE=draw.choice(REASONS), **here)
+            )
     if draw.random() < 0.5:
         world["medications"].append(row("medications", START=moment, CODE=codes[0], BASE_COST=draw.choice(CENTS), **here))
     for number in range(draw.randint(0, 3)):
@@ -166,7 +179,8 @@ def add_studies(draw: Random, world: World, patient: str, ids: list[str], place:
         values = {"PATIENT": patient, "ENCOUNTER": draw.choice((*ids, "")), "PROCEDURE_CODE": draw.choice(("74016001", "430193006", "900000001", ""))}
         for _ in range(draw.randint(1, 3)):
             which = {"MODALITY_CODE": draw.choice(("DX", "CT", "")), "BODYSITE_CODE": draw.choice(("72696002", "51185008", ""))}
-            date = draw.choice(("2020-03-01T10:00:00Z", "2020-03-01T23:00:00Z"))
+            date = draw.choice(("2020-03-01T10:00:00Z", "2020-03-01T10:00:00Z", "2020-03-01T23:00:00Z", "2020-03-02T01:00:00Z"))
+            values["PROCEDURE_CODE"] = draw.choice((*[values["PROCEDURE_CODE"]] * 5, "430193006"))
             world["imaging_studies"].append(row("imaging_studies", Id=uid("studies", 10 * place + number), DATE=date, **which, **values))
         if draw.random() < 0.6:
             same = {"PATIENT": patient, "ENCOUNTER": values["ENCOUNTER"], "CODE": values["PROCEDURE_CODE"] or "74016001"}
@@ -176,6 +190,9 @@ def add_studies(draw: Random, world: World, patient: str, ids: list[str], place:
 def transitions(draw: Random, patient: str) -> list[Row]:
     """Insurance that goes on, touches, overlaps, leaves a day out, or is open."""
     found, start = [], BEGIN - timedelta(days=30)
+    if draw.random() < 0.2:  # the years about the birth, as older exports tell them
+        years = draw.choice((("1980", "1980"), ("1979", "1980"), ("1980-01-01T00:00:00Z", "1980"), ("1980-01-01T00:00:01Z", "1981")))
+        found.append(row("payer_transitions", PATIENT=patient, START_DATE=years[0], END_DATE=years[1], PAYER=uid("payers", 0)))
     for _ in range(draw.randint(0, 4)):
         end = start + timedelta(days=draw.choice((0, 20, 40)))
         open_end = draw.choice((when(end),) * 5 + ("292278994-08-17T07:12:55Z", ""))

@@ -20,7 +20,8 @@ BY_CONTENT = ("location", "payer_plan_period")
 # Columns that name a row by its id.
 REFERENCES = {
     "person_id", "provider_id", "care_site_id", "visit_occurrence_id", "visit_detail_id", "preceding_visit_occurrence_id",
-    "preceding_visit_detail_id", "parent_visit_detail_id", "cost_event_id", "observation_event_id",
+    "preceding_visit_detail_id", "parent_visit_detail_id", "cost_event_id", "observation_event_id", "fact_id_1",
+    "fact_id_2",
 }  # fmt: skip
 SHOWN = 3
 

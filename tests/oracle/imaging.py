@@ -48,6 +48,15 @@ class Study:
         one = self.first
         return one.patient, one["encounter"], one["procedure_code"], day(one["date"])
 
+    @property
+    def sites(self) -> list[SourceRow]:
+        """The first row of each body site."""
+        found: dict[str, SourceRow] = {}
+        for row in self.rows:
+            if row["bodysite_code"] is not None:
+                found.setdefault(row["bodysite_code"], row)
+        return list(found.values())
+
 
 def studies_of(world: World) -> list[Study]:
     """All studies."""
@@ -79,12 +88,8 @@ def imaging_rows(chart: Chart) -> Iterator[tuple[str, Record]]:
     for study in studies_of(chart.world):
         if study.key not in procedures:
             yield "procedure_occurrence", _procedure(study.first, chart)
-        sites: set[str] = set()
-        for row in study.rows:
-            site = row["bodysite_code"]
-            if site is not None and site not in sites:
-                sites.add(site)
-                yield "observation", _body_site(row, chart)
+        for row in study.sites:
+            yield "observation", _body_site(row, chart)
 
 
 def _procedure(row: SourceRow, chart: Chart) -> Record:

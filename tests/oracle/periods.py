@@ -5,7 +5,7 @@ Belongs here: observation_period, payer_plan_period. Does not: eras (eras.py).
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from tests.oracle.concepts import Vocabulary
 from tests.oracle.events import day
@@ -32,6 +32,8 @@ PAYERS = {
     "humana": "5", "unitedhealthcare": "5", "aetna": "5", "cigna health": "5", "anthem": "5",
 }  # fmt: skip
 OWNERSHIPS = {"private": "5", "no_insurance": "81"}
+
+Span = tuple[date, date, SourceRow]  # a transition from its start to its end
 
 
 def event_days(world: World) -> dict[str, tuple[date, date]]:
@@ -91,9 +93,9 @@ def payer_periods(world: World, vocabulary: Vocabulary) -> list[PayerPeriod]:
         groups[row.patient, row["payer"], row["plan_ownership"]].append(row)
     for (patient, payer, ownership), rows in groups.items():
         last = days.get(patient, (None, None))[1]
-        spans = [(day(row["start_date"]), _end_of(row, world, last), row) for row in rows]
+        spans = [(_start_of(row, world), _end_of(row, world, last), row) for row in rows]
         for start, end, theirs in _joined(spans):
-            family = next((one["memberid"] for one in sorted(theirs, key=_member_order) if one["memberid"]), None)
+            family = next((one["memberid"] for _, _, one in sorted(theirs, key=_member_order) if one["memberid"]), None)
             record = _record(world, vocabulary, patient, payer, ownership) | {
                 "payer_plan_period_start_date": start,
                 "payer_plan_period_end_date": end,
@@ -103,26 +105,34 @@ def payer_periods(world: World, vocabulary: Vocabulary) -> list[PayerPeriod]:
     return found
 
 
-def _member_order(row: SourceRow) -> tuple[object, ...]:
-    return ordered(row["start_date"], row["end_date"], row["memberid"])
+def _member_order(span: Span) -> tuple[object, ...]:
+    start, end, row = span
+    return start, end, ordered(row["memberid"])
+
+
+def _start_of(row: SourceRow, world: World) -> date:
+    """The start of a transition: the year of birth begins with the birth."""
+    birth = world.by_id["patients"][row.patient]["birthdate"]
+    return birth if row["start_date"] == datetime(birth.year, 1, 1) else day(row["start_date"])
 
 
 def _end_of(row: SourceRow, world: World, last: date | None) -> date:
     """The end of a transition: an open one is the day of death or of the last event; never after death, never before the start."""
-    start, death = day(row["start_date"]), world.by_id["patients"][row.patient]["deathdate"]
+    start, death = _start_of(row, world), world.by_id["patients"][row.patient]["deathdate"]
     end = day(row["end_date"]) or death or last or start
     return max(start, min(end, death) if death else end)
 
 
-def _joined(spans: list[tuple[date, date, SourceRow]]) -> list[tuple[date, date, list[SourceRow]]]:
+def _joined(spans: list[Span]) -> list[tuple[date, date, list[Span]]]:
     """Spans that touch or overlap, put together."""
-    found: list[tuple[date, date, list[SourceRow]]] = []
-    for start, end, row in sorted(spans, key=lambda span: span[:2]):
+    found: list[tuple[date, date, list[Span]]] = []
+    for span in sorted(spans, key=lambda span: span[:2]):
+        start, end, _ = span
         if found and start <= found[-1][1] + timedelta(days=1):
-            first, until, rows = found.pop()
-            found.append((first, max(until, end), [*rows, row]))
+            first, until, parts = found.pop()
+            found.append((first, max(until, end), [*parts, span]))
         else:
-            found.append((start, end, [row]))
+            found.append((start, end, [span]))
     return found
 
 

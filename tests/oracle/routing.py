@@ -29,6 +29,7 @@ UNMAPPED = {
 }  # fmt: skip
 SYSTEMS = {
     "snomed-ct": "SNOMED", "http://snomed.info/sct": "SNOMED", "rxnorm": "RxNorm", "http://www.nlm.nih.gov/research/umls/rxnorm": "RxNorm",
+    "http://loinc.org": "LOINC",
 }  # fmt: skip
 FILES_OWN = {"medications": "RxNorm", "immunizations": "CVX"}
 LOINC_CODE = re.compile(r"[0-9]+-[0-9]")

@@ -28,7 +28,7 @@ def imported(path: Path) -> set[str]:
 
 def test_every_theme_is_looked_at() -> None:
     names = {path.stem for path in DERIVING}
-    assert {"source", "fates", "concepts", "people", "visits", "events", "allergies", "imaging", "costs", "periods", "eras", "cdm"} <= names
+    assert {"source", "fates", "concepts", "people", "visits", "events", "allergies", "imaging", "costs", "periods", "eras", "links", "cdm"} <= names
 
 
 @pytest.mark.parametrize("path", DERIVING, ids=lambda path: path.name)

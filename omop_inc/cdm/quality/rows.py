@@ -98,7 +98,7 @@ def moved_rows(world: World, table: str, names: Iterable[str], lookups: Iterable
     parts = []
     for lookup in sorted(lookups, key=lambda one: one.name):
         if lookup.table in world.changes.moved:
-            by_person = lookup.table != "person" and _has_person(table) and _has_person(lookup.table)
+            by_person = lookup.table not in ("person", "death") and _has_person(table) and _has_person(lookup.table)
             parts.append(
                 sql.SQL('SELECT "row".ctid FROM {} AS moved INNER JOIN {} AS "row" ON "row".{} = moved.key{}').format(
                     name(world.schemas.run, f"moved_{lookup.table}"),

@@ -17,7 +17,7 @@ from omop_inc.cdm.delta import PERSON_BESIDE, Delta, has_person
 from omop_inc.cdm.quality.counting import Count
 from omop_inc.cdm.quality.queries import CONTENT_ID, CheckQuery
 from omop_inc.cdm.quality.rows import World, gone_and_added, same_row, whole_table
-from omop_inc.cdm.results import identity
+from omop_inc.cdm.results import beside_name, identity
 from omop_inc.cdm.scope import visible_rows
 from omop_inc.cdm.spec import cdm_tables
 from omop_inc.cdm.transforms import SqlFile, views, views_of
@@ -137,14 +137,13 @@ class _Tables:
         names = [c for c in cdm_tables()[table].columns if self._world.catalogue.has(table, c)]
         if table not in PERSON_BESIDE:
             return whole_table(self._world, table, names)
-        if self._world.state == "built":
-            return sql.SQL("SELECT {}, person_id FROM {}").format(columns(names), self._world.table(table))
-        beside = name(self._schemas.state, f"{table}_person")
+        is_built = self._world.state == "built"
+        beside = name(self._schemas.run if is_built else self._schemas.state, beside_name(table))
         if table == "cost":
             rows = sql.SQL("SELECT {}, beside.person_id FROM {} AS image INNER JOIN {} AS beside ON beside.cost_id = image.cost_id").format(
                 columns(names, "image"), self._world.table(table), beside
             )
-        elif self._scope == "whole":  # the table itself, whatever is beside it
+        elif self._scope == "whole" and not is_built:  # the table itself, whatever is beside it
             persons = sql.SQL("(SELECT DISTINCT {}, person_id FROM {})").format(columns(names), beside)
             same = sql.SQL(" AND ").join(sql.SQL("beside.{0} = image.{0}").format(sql.Identifier(c)) for c in names)
             rows = sql.SQL("SELECT {}, beside.person_id FROM {} AS image LEFT JOIN {} AS beside ON {}").format(
