@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     workers: int = Field(default_factory=lambda: max(2, os.cpu_count() or 1), ge=1, le=64, description="connections")
     chunk_rows: int = Field(50_000, ge=100, description="rows checked and copied at a time")
     lock_wait_s: float = Field(1.5, ge=0, description="how long a second run waits for the first before it is skipped")
-    keep_runs: int = Field(100, ge=1, description="ledger and timing rows kept of runs that changed nothing")
+    keep_runs: int = Field(100, ge=1, description="ledger rows kept of runs that changed nothing, and timings of those that did")
     without: Annotated[frozenset[Switch], NoDecode] = Field(frozenset(), description="optimisations left out, to measure them; parted by commas")
 
     @model_validator(mode="before")

@@ -124,8 +124,10 @@ def write_timings(connection: sa.Connection, schemas: Schemas, run_id: str, timi
 
 
 def prune(connection: sa.Connection, schemas: Schemas, keep: int) -> None:
-    """Forget runs that changed nothing, and their timings, but for the last `keep`."""
+    """Forget runs that changed nothing, and the timings of those that did, but for the last `keep` of either."""
     run, timing = tables(schemas)["run"], tables(schemas)["step_timing"]
+    applied = sa.select(run.c.run_id).where(run.c.generation.is_not(None)).order_by(run.c.generation.desc()).offset(keep)
+    connection.execute(timing.delete().where(timing.c.run_id.in_(applied)))
     old = sa.select(run.c.run_id).where(run.c.generation.is_(None)).order_by(run.c.sequence.desc()).offset(keep)
     stale = list(connection.execute(old).scalars())
     if stale:

@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from benchmarks import ablation, alternatives
 from benchmarks import scenarios as all_scenarios
 from benchmarks.place import Place
+from benchmarks.results import Results
 from benchmarks.samples import BenchError, measure
 from benchmarks.scenarios import Bench
 from benchmarks.server import start_server, stop_server
@@ -50,3 +53,28 @@ def test_a_run_that_finds_another_difference_than_there_is_counts_for_nothing(be
         measure(bench.server, "bench_wrong", wrong, bench.place.home)
     with bench.server.fresh("bench_wrong", template), pytest.raises(BenchError, match=re.escape("ended as no_change, expected applied")):
         measure(bench.server, "bench_wrong", before, bench.place.home)
+
+
+def test_the_ways_not_taken_find_the_same_as_the_one_that_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alternatives, "FILLER_CONCEPTS", 1000)
+    day, template = bench.place.mutated(SIZE, 9), bench.loaded(bench.place.scaled(SIZE))
+    for other in alternatives.ALTERNATIVES:
+        for is_ours in (True, False):
+            with bench.server.fresh("bench_way", template) as url:
+                assert other.measure(url, day.folder, is_ours) > 0
+
+
+def test_an_optimisation_is_measured_with_and_without(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(ablation, "SIZE_GB", SIZE)
+    monkeypatch.setattr(ablation, "PAIRS", 1)
+    results = Results(path=tmp_path / "ablation.json", stamp="now")
+    for name in ("unlogged:day of 1 %", "postgres_settings:no change"):
+        switch, what = name.split(":")
+        try:
+            ablation._take(results, name, ablation._switched(bench, switch, what), {})
+        finally:
+            stop_server(bench.place.home / "plain")
+    medians = results.medians()
+    on, off = (medians[f"unlogged:day of 1 %:{key}"] for key in ("with", "without"))
+    assert off.values["wal_bytes"] > on.values["wal_bytes"]
+    assert "| unlogged |" in ablation.table(medians)

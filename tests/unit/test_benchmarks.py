@@ -5,16 +5,18 @@ import os
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from benchmarks import baseline, floors, report, soak
+from benchmarks import ablation, baseline, floors, report, soak
 from benchmarks.place import Made, Place, code_stamp, machine_facts
 from benchmarks.plot import draw_bars
 from benchmarks.results import Median, Results
 from benchmarks.scenarios import loaded_name, quick, scenarios
 from benchmarks.watching import MB, run_watched
 from omop_inc.sampling.scaling import scale_snapshot
+from omop_inc.settings import Switch
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXAMPLE = EXAMPLES / "snapshots" / "2020-06-17"
@@ -166,3 +168,11 @@ def test_the_soak_tells_how_times_and_sizes_went() -> None:
     assert told.count("\n| ") == soak.SHOWN + 1  # and the heading
     assert "| 100 | 2.00 |" in told
     assert "database +4 kB" in told
+
+
+def test_the_ablation_says_what_pays_what_costs_and_what_makes_no_difference() -> None:
+    assert [ablation.verdict(effect) for effect in (2.0, 1.05, 1.0, 0.96, 0.9)] == ["pays", "pays", *["no difference in time"] * 2, "costs"]
+
+
+def test_every_switch_of_the_product_is_measured() -> None:
+    assert {one.name for one in ablation.OPTIMISATIONS} == set(get_args(Switch))
