@@ -5,7 +5,7 @@ Belongs here: comparing counts. Does not: making rows that violate a check (the 
 
 from omop_inc.cdm.quality.checker import Checked
 from omop_inc.cdm.quality.queries import check_queries
-from omop_inc.runs.checking import committed_checker
+from omop_inc.runs.checking import committed_checker, read_last_run
 from omop_inc.store import check_ledger
 from omop_inc.store.db import open_database
 from omop_inc.store.schemas import Schemas
@@ -18,7 +18,7 @@ def check_in_full(cdm: Cdm) -> tuple[Checked, dict[str, check_ledger.StoredResul
     database, schemas = open_database(settings), Schemas(cdm=cdm.schema, vocabulary="vocab")
     try:
         with database.connection() as connection:
-            checker = committed_checker(database, schemas, connection, check_queries(settings.checks_dir))
+            checker = committed_checker(database, schemas, connection, check_queries(settings.checks_dir), read_last_run(database, schemas))
             kept = check_ledger.read_current(connection, schemas)
         return checker.conclude(checker.check(table) for table in checker.tables()), kept
     finally:

@@ -3,15 +3,17 @@
 Belongs here: when a run checks, and whether it may go on. Does not: what is counted over which rows (cdm/quality/checker.py).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
+from omop_inc.cdm import local_time
 from omop_inc.cdm.delta import Delta
 from omop_inc.cdm.quality import queries, rows
 from omop_inc.cdm.quality.catalogue import read_catalogue
 from omop_inc.cdm.quality.checker import Checked, Checker, Part
+from omop_inc.cdm.quality.conditions import moves_with_time
 from omop_inc.cdm.quality.facts import Check, fact_checks
 from omop_inc.cdm.quality.results import CheckResult, tally
 from omop_inc.cdm.spec import cdm_tables
@@ -23,6 +25,7 @@ from omop_inc.settings import Settings
 from omop_inc.store import check_ledger, ledger, state
 from omop_inc.store.check_ledger import StoredResult
 from omop_inc.store.db import Connection, Database, open_database, translated
+from omop_inc.store.ledger import LastRun
 from omop_inc.store.schemas import Schemas
 from omop_inc.telling.timings import Listener, Recorder
 
@@ -66,12 +69,12 @@ def check_increment(run: Run, delta: Delta) -> Checked | None:
     changes = rows.Changes(tables=frozenset(delta.changed), moved=moved)
     checker = Checker(
         database=run.database,
-        world=rows.World(schemas=run.schemas, state="after", catalogue=catalogue, changes=changes),
+        world=rows.World(schemas=run.schemas, state="after", catalogue=catalogue, changes=changes, time_zone=run.settings.time_zone),
         today=datetime.now(UTC).date(),
         queries=queries.check_queries(run.settings.checks_dir),
         delta=delta,
         stored=stored,
-        anew=run.last.fingerprint.get("vocabulary") != run.made_under["vocabulary"],
+        anew=run.last.fingerprint.get("vocabulary") != run.made_under["vocabulary"] or _time_zone(run.last) != run.settings.time_zone,
     )
     return _check_and_tell(run, checker)
 
@@ -91,17 +94,24 @@ def check_built(run: Run) -> Checked | None:
         catalogue = read_catalogue(connection, homes(run.schemas, built), missing_as_specified=others)
     checker = Checker(
         database=run.database,
-        world=rows.World(schemas=run.schemas, state="built", catalogue=catalogue, existing=existing, built=built),
+        world=rows.World(schemas=run.schemas, state="built", catalogue=catalogue, existing=existing, built=built, time_zone=run.settings.time_zone),
         today=datetime.now(UTC).date(),
         queries=queries.check_queries(run.settings.checks_dir),
     )
     return _check_and_tell(run, checker)
 
 
-def committed_checker(database: Database, schemas: Schemas, connection: Connection, found: Mapping[str, queries.CheckQuery]) -> Checker:
-    """What checks the committed CDM in full."""
+def _time_zone(last: LastRun) -> str:
+    """The zone in which a run wrote dates and times."""
+    return last.fingerprint.get("time_zone", local_time.UTC)
+
+
+def committed_checker(
+    database: Database, schemas: Schemas, connection: Connection, found: Mapping[str, queries.CheckQuery], last: LastRun
+) -> Checker:
+    """What checks the CDM that the last run committed, in full."""
     catalogue = read_catalogue(connection, homes(schemas))
-    world = rows.World(schemas=schemas, state="committed", catalogue=catalogue)
+    world = rows.World(schemas=schemas, state="committed", catalogue=catalogue, time_zone=_time_zone(last))
     return Checker(database=database, world=world, today=datetime.now(UTC).date(), queries=found)
 
 
@@ -140,9 +150,9 @@ def check_committed(
     wanted = _wanted({**{key: one for key, one in fact_checks().items()}, **{key: one.check for key, one in found.items()}}, only, severity)
     database, recorder = open_database(settings), Recorder(listener=listener)
     try:
-        before = _generation(database, schemas)
+        last = read_last_run(database, schemas)
         with database.connection() as connection:
-            checker = replace(committed_checker(database, schemas, connection, found), only=wanted)
+            checker = replace(committed_checker(database, schemas, connection, found, last), only=wanted)
             kept = check_ledger.read_current(connection, schemas)
 
         def check(table: str) -> Part:
@@ -150,12 +160,11 @@ def check_committed(
                 return checker.check(table)
 
         checked = checker.conclude((conductor or Threads(settings.workers)).each("check", checker.tables(), check).values())
-        if _generation(database, schemas) != before:
+        if read_last_run(database, schemas).generation != last.generation:
             raise CheckFailed("A run was published while the checks were counted. Check again when none is going on.")
     finally:
         database.close()
-    differing = tuple(one.check_id for one in checked.stored() if one.check_id in kept and not _is_alike(one, kept[one.check_id]))
-    return Report(generation=before, checked=checked, differing=differing)
+    return Report(generation=last.generation, checked=checked, differing=tuple(_differing(checked, kept)))
 
 
 def _wanted(every: Mapping[str, Check], only: str | None, severity: str | None) -> frozenset[str] | None:
@@ -167,19 +176,31 @@ def _wanted(every: Mapping[str, Check], only: str | None, severity: str | None) 
     return wanted
 
 
-def _generation(database: Database, schemas: Schemas) -> int:
+def read_last_run(database: Database, schemas: Schemas) -> LastRun:
+    """The run that committed the CDM.
+
+    Raises:
+        CheckFailed: If there is none.
+    """
     with database.connection() as connection:
         known = state.exists(connection, schemas)
     if known:
         with translated(), database.engine.connect() as session:
             last = ledger.read_last_run(session, schemas)
         if last is not None:
-            return last.generation
+            return last
     raise CheckFailed(f"Schema '{schemas.cdm}' holds no CDM yet; there is nothing to check. Apply a snapshot first.")
 
 
-def _is_alike(one: StoredResult, other: StoredResult) -> bool:
-    return (one.violated, one.denominator, one.status) == (other.violated, other.denominator, other.status)
+def _differing(checked: Checked, kept: Mapping[str, StoredResult]) -> Iterator[str]:
+    """The checks of which another result is kept; not those that another day answers otherwise."""
+    moving = {one.check.id for one in checked.results if moves_with_time(one.check)}
+    for one in checked.stored():
+        known = kept.get(one.check_id)
+        if known is None or (one.check_id in moving and known.as_of != one.as_of):
+            continue
+        if (one.violated, one.denominator, one.status) != (known.violated, known.denominator, known.status):
+            yield one.check_id
 
 
 def _check_and_tell(run: Run, checker: Checker) -> Checked:

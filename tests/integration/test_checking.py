@@ -124,6 +124,19 @@ def test_a_transform_that_loses_a_row_is_stopped(cdm: Cdm, tmp_path: Path, monke
         cdm.run(write_snapshot(tmp_path / "b", _next(small_world(2))))
 
 
+def test_dates_of_another_zone_are_compared_in_it(cdm: Cdm, tmp_path: Path) -> None:
+    world = small_world(2)
+    world["encounters"][0] |= {"START": "2020-03-02T01:00:00Z", "STOP": "2020-03-02T02:00:00Z"}
+    cdm.run(write_snapshot(tmp_path / "a", world))
+    zone = {"time_zone": "America/New_York"}
+    cdm.run(tmp_path / "a", **zone)
+    assert cdm.query("SELECT count(*) FROM cdm.visit_detail WHERE visit_detail_start_date = '2020-03-01'") != [(0,)]
+    assert disagreements(cdm) == []
+    summary = cdm.run(write_snapshot(tmp_path / "b", _next(world)), **zone)
+    assert summary.checks["failed"] == 0
+    assert disagreements(cdm) == []
+
+
 def test_a_run_without_checks_forgets_them_and_the_next_counts_in_full(cdm: Cdm, tmp_path: Path) -> None:
     cdm.run(write_snapshot(tmp_path / "a", small_world(2)))
     assert cdm.run(write_snapshot(tmp_path / "b", _next(small_world(2))), checks="off").checks == {}

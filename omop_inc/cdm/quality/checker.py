@@ -8,7 +8,7 @@ kept count, or whose vocabulary changed is counted in full.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from psycopg import sql
@@ -186,7 +186,7 @@ class Checker:
     def _sides(self, table: str, plan: Plan) -> list[Side] | None:
         """The rows that go and those that come, each in its world; None where there are neither."""
         world = self.world
-        before = rows.World(schemas=world.schemas, state="committed", catalogue=world.catalogue, changes=world.changes)
+        before = replace(world, state="committed")
         staying = rows.moved_rows(before, table, plan.columns, plan.looked_up)
         parts: list[list[sql.Composable]] = [[], []]
         if table in world.changes.tables:
@@ -234,7 +234,7 @@ class Checker:
         part.counts[check.id], part.samples[check.id] = found.count, found.samples
 
     def _move_query(self, connection: Connection, query: CheckQuery, known: StoredResult, delta: Delta) -> violations.Found:
-        before = rows.World(schemas=self.world.schemas, state="committed", catalogue=self.world.catalogue, changes=self.world.changes)
+        before = replace(self.world, state="committed")
         # A count of nothing has nothing that could go.
         old = violations.run_query(connection, query, before, delta, part="touched", counted=known.violated > 0)
         new = violations.run_query(connection, query, self.world, delta, part="touched")

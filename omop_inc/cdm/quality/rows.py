@@ -10,6 +10,7 @@ from typing import Literal
 
 from psycopg import sql
 
+from omop_inc.cdm.local_time import UTC
 from omop_inc.cdm.quality.catalogue import Catalogue
 from omop_inc.cdm.quality.conditions import DEATH, PERSON, Lookup
 from omop_inc.cdm.results import identity
@@ -46,6 +47,7 @@ class World:
     changes: Changes = field(default_factory=Changes)
     existing: Catalogue = field(default_factory=Catalogue)  # without what a full load is about to make
     built: frozenset[str] = frozenset()  # tables that a full load builds beside
+    time_zone: str = UTC  # of the CDM's dates and times; the staged rows are in UTC
 
     def table(self, table: str) -> sql.Composable:
         """Where a table's rows are, the run's own changes aside."""

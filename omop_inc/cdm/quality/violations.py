@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from omop_inc.cdm.delta import PERSON_BESIDE, Delta, has_person
+from omop_inc.cdm.local_time import local_columns
 from omop_inc.cdm.quality.counting import Count
 from omop_inc.cdm.quality.queries import CONTENT_ID, CheckQuery
 from omop_inc.cdm.quality.rows import World, gone_and_added, same_row, whole_table
@@ -137,13 +138,12 @@ class _Tables:
         names = [c for c in cdm_tables()[table].columns if self._world.catalogue.has(table, c)]
         if table not in PERSON_BESIDE:
             return whole_table(self._world, table, names)
-        is_built = self._world.state == "built"
-        beside = name(self._schemas.run if is_built else self._schemas.state, beside_name(table))
+        beside = name(self._schemas.run if self._world.state == "built" else self._schemas.state, beside_name(table))
         if table == "cost":
             rows = sql.SQL("SELECT {}, beside.person_id FROM {} AS image INNER JOIN {} AS beside ON beside.cost_id = image.cost_id").format(
                 columns(names, "image"), self._world.table(table), beside
             )
-        elif self._scope == "whole" and not is_built:  # the table itself, whatever is beside it
+        elif self._scope == "whole":  # the table itself, whatever is beside it
             persons = sql.SQL("(SELECT DISTINCT {}, person_id FROM {})").format(columns(names), beside)
             same = sql.SQL(" AND ").join(sql.SQL("beside.{0} = image.{0}").format(sql.Identifier(c)) for c in names)
             rows = sql.SQL("SELECT {}, beside.person_id FROM {} AS image LEFT JOIN {} AS beside ON {}").format(
@@ -159,7 +159,7 @@ class _Tables:
 
     def _source(self, table: SourceTable) -> sql.Composed:
         """All rows of a source table."""
-        names = columns(list(all_columns(table)), "image")
+        names = local_columns(table, "image", self._world.time_zone)
         schema = self._schemas.next_staging if self._world.state == "built" else self._schemas.staging
         rows = sql.SQL("SELECT {} FROM {} AS image").format(names, name(schema, table.name))
         if not self._is_settled(table.name) or self._world.state != "after":
@@ -173,7 +173,7 @@ class _Tables:
         if self._scope == "person":
             where = sql.SQL(" AS image WHERE {} IN (SELECT patient FROM {})").format(owner, _touched()) if owner else sql.SQL(" AS image")
             return sql.SQL("SELECT * FROM ({}){}").format(self._source(table), where)
-        names = columns(list(all_columns(table)), "image")
+        names = local_columns(table, "image", self._world.time_zone)
         same: sql.Composable = sql.SQL("touched.id = image.row_id AND NOT touched.is_moved")
         if owner is not None:
             same = sql.Composed([same, sql.SQL(" AND touched.patient = {}").format(owner)])
