@@ -30,7 +30,10 @@ def busy_world() -> World:
     study = uid("studies", 50)
     world["imaging_studies"] += [row("imaging_studies", Id=study, **person, SERIES_UID=f"1.{n}", INSTANCE_UID=f"9.{n}") for n in range(3)]
     world["procedures"].append(row("procedures", **person, CODE="74016001"))
-    world["imaging_studies"].append(row("imaging_studies", Id=uid("studies", 51), **person, BODYSITE_CODE="", BODYSITE_DESCRIPTION=""))
+    bare = {"Id": uid("studies", 51), **person, "BODYSITE_CODE": "", "BODYSITE_DESCRIPTION": ""}
+    world["imaging_studies"].append(row("imaging_studies", **bare))
+    world["imaging_studies"].append(row("imaging_studies", **bare, DATE="2020-03-05T10:00:00Z", PROCEDURE_CODE="117015009"))  # of that study
+    world["payer_transitions"].append(row("payer_transitions", PATIENT=patient, START_DATE="1980", END_DATE="1980"))  # begins with the birth
     world["conditions"].append(row("conditions", **person, CODE="900000001"))  # three targets, in three domains
     lines = {"CLAIMID": claim, "PATIENTID": patient, "APPOINTMENTID": encounter}
     kinds = [("PAYMENT", "", ""), ("TRANSFEROUT", "", "1"), ("TRANSFERIN", "", "1"), ("TRANSFERIN", "", "p"), ("ADJUSTMENT", "", "")]
@@ -81,14 +84,30 @@ def test_every_rule_counts_the_rows_that_it_names(cdm: Cdm, tmp_path: Path) -> N
     assert summary.outcomes["organizations"] == {"care_site": 2, "repeated_id": 1}
     assert summary.outcomes["payers"] == {"payer_of_periods": 2, "repeated_id": 1}
     assert summary.outcomes["claims"] == {"claim_of_transactions": 3}
-    assert summary.outcomes["payer_transitions"] == {"payer_plan_period": 2}
+    assert summary.outcomes["payer_transitions"] == {"payer_plan_period": 3}
     assert summary.outcomes["claims_transactions"] == {
         "cost": 5, "no_amount_of_cost": 1, "no_encounter": 1, "transfer_out": 1, "transfer_to_payer": 1,
     }  # fmt: skip
     assert summary.outcomes["conditions"] == {"condition_occurrence": 2, "condition_occurrence + procedure_occurrence + observation": 1}
     assert summary.outcomes["imaging_studies"] == {
-        "observation": 2, "procedure_occurrence + observation": 1, "row_of_procedures": 1, "row_of_same_study": 2,
+        "observation": 2, "procedure_occurrence + observation": 1, "row_of_procedures": 2, "row_of_same_study": 2,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_rows_whose_day_another_zone_moves_are_explained(cdm: Cdm, tmp_path: Path, zone: str) -> None:
+    world = busy_world()
+    patient, encounter = uid("patients", 0), uid("encounters", 0)
+    for moment, ownership in (("2020-06-01T20:00:00Z", "Spouse"), ("2020-06-01T03:00:00Z", "Guardian")):
+        world["payer_transitions"].append(row("payer_transitions", PATIENT=patient, START_DATE=moment, END_DATE=moment, PLAN_OWNERSHIP=ownership))
+    here = {"PATIENT": patient, "ENCOUNTER": encounter}
+    world["procedures"].append(row("procedures", **here, CODE="117015009", START="2020-03-02T01:00:00Z"))
+    study = {"Id": uid("studies", 52), "DATE": "2020-03-01T23:00:00Z", "PROCEDURE_CODE": "117015009", "BODYSITE_CODE": ""}
+    world["imaging_studies"].append(row("imaging_studies", **here, **study))  # in both zones on the day of the procedure, in UTC on the one before
+    summary = cdm.run(write_snapshot(tmp_path / "a", world), time_zone=zone)
+    check(summary, cdm.read())
+    assert summary.outcomes["payer_transitions"] == {"payer_plan_period": 5}
+    assert summary.outcomes["imaging_studies"]["row_of_procedures"] == 3
 
 
 def test_increments_move_the_counts_to_those_of_a_first_load(cdm: Cdm, tmp_path: Path) -> None:
