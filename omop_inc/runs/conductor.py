@@ -34,7 +34,7 @@ class Conductor(Protocol):
     """Carries out one step for several tables."""
 
     def each(self, step: str, tables: Sequence[str], work: Callable[[str], T], after: After | None = None) -> dict[str, T]:
-        """Do the work of every table and give its results by table; the first error is raised when all that began have ended.
+        """Do the work of every table and give its results by table; the first error is raised when all others have ended that do not wait for it.
 
         Args:
             step: Its name.
@@ -53,7 +53,7 @@ def in_order(tables: Sequence[str], after: After | None, workers: int, start: Ca
         after: For each table those that must have ended before; others than `tables` are taken as ended.
         workers: How many at once.
         start: Begins one table's work and has the given function called when it ends; gives a function that then tells whether it
-            went well. After a table that did not, no other begins.
+            went well. What waits for a table that did not never begins.
     """
     place = {table: at for at, table in enumerate(tables)}
     sorter = TopologicalSorter({table: {other for other in (after or {}).get(table, ()) if other in place} for table in tables})
@@ -61,10 +61,9 @@ def in_order(tables: Sequence[str], after: After | None, workers: int, start: Ca
     ended: queue.SimpleQueue[str] = queue.SimpleQueue()
     running: dict[str, Callable[[], bool]] = {}
     ready: list[str] = []
-    is_well = True
     while True:
         ready = sorted([*ready, *sorter.get_ready()], key=place.__getitem__)
-        while is_well and ready and len(running) < workers:
+        while ready and len(running) < workers:
             table = ready.pop(0)
             running[table] = start(table, lambda table=table: ended.put(table))  # type: ignore[misc]
         if not running:
@@ -72,8 +71,6 @@ def in_order(tables: Sequence[str], after: After | None, workers: int, start: Ca
         table = ended.get()
         if running.pop(table)():
             sorter.done(table)
-        else:
-            is_well = False
 
 
 class Threads:

@@ -127,11 +127,11 @@ def test_prefect_sees_no_values_of_an_error(
     error.__cause__ = psycopg.errors.InvalidTextRepresentation(f'invalid input syntax: "{CANARY}"')
 
     class Faulty(PrefectConductor):
-        def each(self, step: str, tables: Any, work: Any) -> Any:
+        def each(self, step: str, tables: Any, work: Any, after: Any = None) -> Any:
             def broken(table: str) -> Any:
                 raise error
 
-            return super().each(step, tables[:2], broken)
+            return super().each(step, tables[:2], broken, after)
 
     monkeypatch.setattr(running, "PrefectConductor", Faulty)
 
