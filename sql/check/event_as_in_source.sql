@@ -88,7 +88,7 @@ WITH coded (row_id, patient, start_at, end_at, code, value_text) AS (
         start::timestamp,
         stop::timestamp,
         code,
-        concat_ws(' ', category, type)
+        nullif(concat_ws(' ', category, type), '') -- neither: no value
     FROM allergies
     UNION ALL
     SELECT

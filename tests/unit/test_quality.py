@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from omop_inc.cdm.quality.catalogue import Catalogue, Column
+from omop_inc.cdm.quality.conditions import is_of_rows, question
 from omop_inc.cdm.quality.counting import Count
 from omop_inc.cdm.quality.facts import Check, check_types, checked_tables, fact_checks
+from omop_inc.cdm.quality.plan import looked_up_in
 from omop_inc.cdm.quality.queries import check_queries, parse_check
 from omop_inc.cdm.quality.results import CheckResult, is_exceeded, judge, tally
 from omop_inc.cdm.spec import cdm_tables
@@ -145,3 +147,10 @@ def test_results_of_another_day_alone_are_another_result() -> None:
         check_id="x", fingerprint="f", severity="warn", threshold=0, violated=1, denominator=2, status="failed", samples=(), as_of=date(2024, 5, 1)
     )
     assert one != replace(one, as_of=date(2024, 5, 2))
+
+
+def test_the_tables_that_a_check_looks_up_are_told_as_its_condition_says() -> None:
+    for check in fact_checks().values():
+        if is_of_rows(check):
+            named = {lookup.table for condition in question(check, date(2024, 5, 1)).conditions for lookup in condition.lookups}
+            assert named <= set(looked_up_in(check)), check.id

@@ -18,7 +18,7 @@ from omop_inc.cdm.quality import counting, results, rows, samples, violations
 from omop_inc.cdm.quality.conditions import moves_with_time
 from omop_inc.cdm.quality.counting import Count, Side
 from omop_inc.cdm.quality.facts import Check, checks_of, fact_checks
-from omop_inc.cdm.quality.plan import Plan, plan_counts
+from omop_inc.cdm.quality.plan import Plan, looked_up_in, plan_counts
 from omop_inc.cdm.quality.queries import CheckQuery
 from omop_inc.cdm.quality.results import CheckResult, is_exceeded, is_of_presence, judge
 from omop_inc.cdm.spec import cdm_tables
@@ -169,6 +169,9 @@ class Checker:
             known = self.stored[check.id]
             part.counts[check.id] = Count(violated=known.violated, denominator=known.denominator)
             part.samples[check.id] = known.samples
+        changes = self.world.changes
+        if table not in changes.tables and not changes.moved & {one for check in checks for one in looked_up_in(check)}:
+            return
         plan = plan_counts(self.world, table, checks, self.today)
         sides = self._sides(table, plan)
         if sides is None:

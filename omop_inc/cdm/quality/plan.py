@@ -74,6 +74,25 @@ def plan_counts(world: World, table: str, checks: Iterable[Check], today: date) 
 
 
 _GROUPING = frozenset({"plausibleUnitConceptIds", *GENDER_TYPES})
+# The tables in which checks look rows up, told without making their conditions.
+_LOOKED_UP = {
+    "plausibleAfterBirth": "person",
+    "plausibleTemporalAfter": "person",
+    "plausibleGender": "person",
+    "plausibleGenderUseDescendants": "person",
+    "plausibleDuringLife": "death",
+    "plausibleBeforeDeath": "death",
+    "withinVisitDates": "visit_occurrence",
+}
+
+
+def looked_up_in(check: Check) -> tuple[str, ...]:
+    """The tables whose change may alter a check's count although its own rows stay."""
+    if check.type == "isForeignKey":
+        return (check.argument.split(".")[0],)
+    return (_LOOKED_UP[check.type],) if check.type in _LOOKED_UP else ()
+
+
 # What the checks that are not of rows need: columns of the table.
 _OTHER: Mapping[str, Callable[[Check], tuple[str, ...]]] = {
     "isPrimaryKey": lambda c: (str(c.field),),
