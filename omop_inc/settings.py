@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from omop_inc.errors import SettingsError
+from omop_inc.machine import read_machine
 
 Mode = Literal["snapshot", "append"]
 
@@ -50,7 +51,7 @@ class Settings(BaseSettings):
     renumber: bool = Field(False, description="full reload only: forget all ids and start afresh")
     checks: Literal["fail", "warn", "off"] = Field("fail", description="what a run does when a check marked fail finds too many rows")
     checks_dir: Path | None = Field(None, description="folder of your own checks, one SQL file each")
-    workers: int = Field(default_factory=lambda: max(2, os.cpu_count() or 1), ge=1, le=64, description="connections")
+    workers: int = Field(default_factory=lambda: max(2, read_machine().cores), ge=1, le=64, description="connections")
     chunk_rows: int = Field(50_000, ge=100, description="rows checked and copied at a time")
     lock_wait_s: float = Field(1.5, ge=0, description="how long a second run waits for the first before it is skipped")
     keep_runs: int = Field(100, ge=1, description="ledger rows kept of runs that changed nothing, and timings of those that did")

@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool, NullConnectionPool, PoolTimeout
 from omop_inc.errors import DatabaseError, OmopIncError, SettingsError
 from omop_inc.settings import Settings
 from omop_inc.store.ablation import connection_class, plain_options
+from omop_inc.store.sizing import session_sizes
 
 Connection = psycopg.Connection[Any]
 Statement = sql.Composed | sql.SQL | str
@@ -37,12 +38,7 @@ SESSION_OPTIONS = {
 
 # Of the pool's connections alone. They write the run's own tables, which nobody misses after a crash: waiting for the disk
 # at each of some sixty commits is waste. What the publishing transaction commits is on disk, with all that came before it.
-WORK_OPTIONS = {
-    "synchronous_commit": "off",
-    # The default of 4 MB sends every larger sort and hash to disk; a few of these at a time fit any machine that holds a CDM.
-    "work_mem": "64MB",
-    "maintenance_work_mem": "256MB",
-}
+WORK_OPTIONS = {"synchronous_commit": "off"}
 
 # Serialisation, deadlock, lock not available, admin shutdown, crash, cannot connect now, connection failures.
 TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08000", "08001", "08003", "08004", "08006"})
@@ -115,14 +111,14 @@ def open_database(settings: Settings) -> Database:
         SettingsError: If the URL does not lead to a PostgreSQL that we support.
     """
     url = find_url(settings)
-    version = _check_server(url)
-    arguments, at_work = _arguments({}, settings.without), _arguments(WORK_OPTIONS, settings.without)
-    made = connection_class(settings.without)
+    version, cache_bytes = _check_server(url)
     # The transforms of a wave, and one for the run's own work beside them.
+    sessions = settings.workers + 1
+    arguments = _arguments({}, settings.without)
+    at_work = _arguments(WORK_OPTIONS | session_sizes(cache_bytes, sessions), settings.without)
+    made = connection_class(settings.without)
     kind = NullConnectionPool if "pool" in settings.without else ConnectionPool
-    pool: ConnectionPool[Connection] = kind(
-        url, connection_class=made, kwargs=at_work, min_size=0, max_size=settings.workers + 1, timeout=30, open=True
-    )
+    pool: ConnectionPool[Connection] = kind(url, connection_class=made, kwargs=at_work, min_size=0, max_size=sessions, timeout=30, open=True)
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: made.connect(url, **arguments), poolclass=sqlalchemy.pool.NullPool)
     return Database(url=url, pool=pool, engine=engine, server_version=version)
 
@@ -167,10 +163,12 @@ def _keepalives() -> dict[str, Any]:
     }
 
 
-def _check_server(url: str) -> int:
+def _check_server(url: str) -> tuple[int, int]:
+    """The server's version, and how many bytes it believes to be cached."""
     try:
         with psycopg.connect(url, connect_timeout=10) as connection:
             version = connection.info.server_version
+            cache_bytes = int(fetch_value(connection, "SELECT pg_size_bytes(current_setting('effective_cache_size'))"))
     except psycopg.Error as error:
         raise SettingsError(
             f"The database of OMOP_INC_DATABASE_URL cannot be reached ({type(error).__name__}); expected a libpq URL such as "
@@ -178,4 +176,4 @@ def _check_server(url: str) -> int:
         ) from None
     if version // 10000 not in SUPPORTED_MAJORS:
         raise SettingsError(f"PostgreSQL {version // 10000} is not supported; expected {SUPPORTED_MAJORS[0]} to {SUPPORTED_MAJORS[-1]}.")
-    return version
+    return version, cache_bytes

@@ -13,6 +13,7 @@ from omop_inc.runs import detect
 from omop_inc.settings import Switch
 from omop_inc.store.db import open_database
 from omop_inc.store.postgres_conf import server_settings
+from omop_inc.store.sizing import session_sizes
 from tests.comparing import differences
 from tests.stores import EXAMPLES, Cdm
 
@@ -30,11 +31,13 @@ def test_a_switch_alters_nothing_in_the_cdm(cdm: Cdm, switch: Switch) -> None:
 
 
 def test_without_unlogged_no_table_is_unlogged(cdm: Cdm) -> None:
-    query = "SELECT count(*) FROM pg_class INNER JOIN pg_namespace AS n ON n.oid = relnamespace WHERE nspname = 'cdm_run' AND relpersistence = 'u'"
-    cdm.run(SNAPSHOTS / "2020-06-17")
-    assert cdm.query(query) > [(0,)]
-    cdm.run(SNAPSHOTS / "2020-06-17", "full_reload", without=frozenset({"unlogged"}))
-    assert cdm.query(query) == [(0,)]
+    other = Cdm(cdm.url, cdm.state_dir, "other")
+    query = "SELECT count(*) FROM pg_class INNER JOIN pg_namespace AS n ON n.oid = relnamespace WHERE nspname = %s AND relpersistence = 'u'"
+    for date in ("2020-06-17", "2020-07-01"):
+        cdm.run(SNAPSHOTS / date)
+        other.run(SNAPSHOTS / date, without=frozenset({"unlogged"}))
+    assert cdm.query(query, "cdm_run") > [(0,)]
+    assert other.query(query, "other_run") == [(0,)]
 
 
 def test_without_analyze_no_table_has_statistics(cdm: Cdm) -> None:
@@ -69,6 +72,16 @@ def test_without_settings_sessions_and_server_have_the_defaults(cdm: Cdm) -> Non
     assert not {"shared_buffers", "max_wal_size", "random_page_cost", "checkpoint_timeout"} & set(plain)
     assert plain["fsync"] == "on"
     assert plain["log_error_verbosity"] == "terse"
+
+
+def test_sessions_at_work_are_sized_by_the_server_and_their_number(cdm: Cdm) -> None:
+    (cache_bytes,) = cdm.query("SELECT pg_size_bytes(current_setting('effective_cache_size'))")[0]
+    for workers in (2, 40):
+        database = open_database(cdm.settings(workers=workers))
+        with database.connection() as connection:
+            found = {name: str((connection.execute(f"SHOW {name}").fetchone() or ("",))[0]) for name in ("work_mem", "maintenance_work_mem")}  # type: ignore[arg-type]
+        database.close()
+        assert {name: value.replace("1GB", "1024MB") for name, value in found.items()} == session_sizes(int(cache_bytes), workers + 1)
 
 
 def test_without_the_disk_cache_none_is_kept(cdm: Cdm) -> None:
