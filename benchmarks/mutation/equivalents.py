@@ -1,0 +1,64 @@
+"""Changes that no test can tell from the original, each with its reason.
+
+Belongs here: rules that name such a change by its text. Does not: changes that are only not noticed yet.
+A mutant that a rule names is told apart on the page, and is no part of the share that is killed.
+"""
+
+import re
+from dataclasses import dataclass
+
+from benchmarks.mutation.mutants import Mutant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equivalence:
+    """A kind of change in some files."""
+
+    file: str  # regular expression over the file's name
+    operator: str
+    context: str  # regular expression over the text around the change, with <> where it is
+    reason: str
+
+
+EQUIVALENCES: tuple[Equivalence, ...] = (
+    Equivalence(
+        file=r"sql/transform/",
+        operator="join",
+        context=r"<INNER> JOIN (patients|visit_detail)\b",
+        reason="Every loaded row has its patient, every encounter its visit_detail: rows without a parent are pending.",
+    ),
+    Equivalence(
+        file=r"sql/transform/",
+        operator="distinct",
+        context=r"INSERT INTO new_content_id \(id_key\)\s+SELECT <DISTINCT> clinical_event\.id_key",
+        reason="One key per source row and further target, so there is nothing to make distinct.",
+    ),
+    Equivalence(
+        file=r"sql/view/",
+        operator="union",
+        context=r"<UNION ALL>\s+SELECT\s+('\w+'( AS source_table)?,\s+)?(NULL AS )?row_id",
+        reason="Each row has its row_id, so no two are alike.",
+    ),
+    Equivalence(
+        file=r"sql/view/event_date",
+        operator="union",
+        context=r"<UNION ALL>",
+        reason="The branches differ in source_table, and each has one row per patient.",
+    ),
+    Equivalence(
+        file=r"sql/view/claim_line",
+        operator="text",
+        context=r"concat_ws\(<' '>",
+        reason="line_kind only tells kinds apart, whatever stands between its parts.",
+    ),
+)
+
+
+def reason_of(mutant: Mutant) -> str:
+    """Why a mutant changes nothing; empty if no rule names it."""
+    before, _, behind = mutant.around.partition("|")
+    text = f"{before}<{mutant.before}>{behind}"
+    for rule in EQUIVALENCES:
+        if rule.operator == mutant.operator and re.search(rule.file, mutant.file) and re.search(rule.context, text):
+            return rule.reason
+    return ""
