@@ -61,9 +61,10 @@ class Place:
         copies = max(1, math.ceil(size_gb * GB / base_bytes))
         return self._make(f"{size_gb:g}gb", lambda target: self._scale(target, copies))
 
-    def mutated(self, size_gb: float, percent: float, *, seed: int = 1, shuffle: bool = False) -> Made:
-        """The day after a scaled snapshot."""
-        source = self.scaled(size_gb).folder
+    def mutated(self, size_gb: float, percent: float, *, after: Made | None = None, shuffle: bool = False) -> Made:
+        """The day after a scaled snapshot, or after one that was made from it."""
+        source = (after or self.scaled(size_gb)).folder
+        seed = 1 if after is None else 2
         name = f"{size_gb:g}gb-{percent:.3g}pc-{seed}{'-shuffled' if shuffle else ''}"
 
         def make(target: Path) -> dict[str, int]:

@@ -126,6 +126,20 @@ def _next(
     return replace_floor(sample, seconds)
 
 
+def _second_day(bench: Bench, *, size: float) -> Sample:
+    """Apply the day behind a day: the first increment after a load also makes what increments keep."""
+    loaded, first = bench.place.scaled(size), bench.place.mutated(size, 1)
+    second = bench.place.mutated(size, 1, after=first)
+    floor = floor_seconds("hash", second.folder, bench.server)
+    bench.server.create(RUN, bench.loaded(loaded))
+    try:
+        measure(bench.server, RUN, first, bench.place.home)
+        bench.server.quieten()
+        return replace_floor(measure(bench.server, RUN, second, bench.place.home), floor)
+    finally:
+        bench.server.drop(RUN)
+
+
 def _vocabulary(bench: Bench) -> Sample:
     from benchmarks.vocabulary_load import measure_vocabulary
 
@@ -177,7 +191,7 @@ def scenarios(place: Place) -> dict[str, Scenario]:
 
 def quick() -> list[Scenario]:
     """What two minutes allow: less data, one sample of what takes long."""
-    return [replace(one, samples=1) for one in _main(0.02) if not one.name.startswith(("day_9", "reload"))]
+    return [replace(one, samples=1) for one in _main(0.02) if not one.name.startswith(("day_9", "day_1_then", "reload"))]
 
 
 def _main(size: float) -> Iterator[Scenario]:
@@ -196,6 +210,8 @@ def _main(size: float) -> Iterator[Scenario]:
     for percent, day in days.items():
         take = partial(_next, before=scaled, after=day, floor="hash")
         yield Scenario(name=f"day_{percent}{at}", about=f"{percent} % of the people changed, volatile columns redrawn", take=take, floor="hash")
+    about = "1 % more of the people changed, the day behind that day"
+    yield Scenario(name="day_1_then" + at, about=about, take=partial(_second_day, size=size), floor="hash")
     take = partial(_next, before=scaled, after=shuffled, floor="hash", expected="no_change")
     yield Scenario(name="shuffled" + at, about="the same rows, all in another order", take=take, floor="hash")
     take = partial(_next, before=scaled, after=as_is, floor="copy", command="reload")

@@ -93,7 +93,7 @@ def test_the_stored_baseline_is_of_scenarios_that_there_are(tmp_path: Path) -> N
 
 def test_scenarios_cover_what_is_promised(tmp_path: Path) -> None:
     names = set(scenarios(_place(tmp_path, Path("1"), Path("2"), Path("8"))))
-    kinds = ("full_load", "no_change", "day_1", "day_9", "shuffled", "reload")
+    kinds = ("full_load", "no_change", "day_1", "day_1_then", "day_9", "shuffled", "reload")
     assert {f"{kind}@{size}gb" for kind in kinds for size in ("0.1", "1")} <= names
     assert {"vocabulary", "constant_1x@0.1gb", "constant_3x@0.3gb", "constant_10x@1gb", "constant_10x@10gb"} <= names
     assert {"series_load", "series_no_change", "series_2", "series_8"} <= names
