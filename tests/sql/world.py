@@ -142,7 +142,9 @@ def _name_places(connection: Connection, world: World, by_prefix: dict[str, Case
             UNION SELECT id, address, city, zip, lat, lon FROM cdm_staging.organizations
             UNION SELECT id, address, city, zip, lat, lon FROM cdm_staging.providers
         )
-        SELECT location.location_id, address.id, coalesce(location.city, location.address_1, location.zip, 'somewhere') AS label
+        SELECT location.location_id, address.id, coalesce(
+            location.city, location.address_1, location.zip, trim_scale(location.latitude) || '/' || trim_scale(location.longitude), 'somewhere'
+        ) AS label
         FROM address INNER JOIN cdm.location ON location.address_1 IS NOT DISTINCT FROM left(address.address, 50)
             AND location.city IS NOT DISTINCT FROM left(address.city, 50) AND location.zip IS NOT DISTINCT FROM left(address.zip, 9)
             AND location.latitude IS NOT DISTINCT FROM address.lat AND location.longitude IS NOT DISTINCT FROM address.lon
