@@ -22,6 +22,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--id", action="append", default=[], help="only these mutants, tried anew")
     parser.add_argument("--again", action="store_true", help="try survivors anew")
+    parser.add_argument("--prove", action="store_true", help="first see all the tests pass without any change (minutes)")
+    parser.add_argument("--pause", type=Path, help="while this file is there, no test begins")
     parser.add_argument("--kind", choices=("sql", "python", "all"), default="all")
     parser.add_argument("--report", action="store_true", help="print the tables of the results and stop")
     options = parser.parse_args()
@@ -44,7 +46,9 @@ def chosen(options: argparse.Namespace) -> Iterator[tuple[str, list[Mutant], int
 def run(options: argparse.Namespace) -> None:
     """Try what is wanted and not yet known."""
     known = read_results(options.work / "results.jsonl")
-    scratch = Scratch(options.work / f"copy-{options.kind}", start_server(options.work / "server"))
+    scratch = Scratch(options.work / f"copy-{options.kind}", start_server(options.work / "server"), options.pause)
+    if options.prove and (problem := scratch.prove([file for file, _, _ in chosen(options)])):
+        raise SystemExit(f"Tests fail without any change, so that a failure says nothing:\n{problem}")
     for mutant in one_of_each(options, known):
         result = known.get(mutant.id)
         if result is None or options.id or (options.again and result.status == "survived"):

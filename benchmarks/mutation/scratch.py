@@ -1,8 +1,10 @@
 """A copy of the project in which a mutant is put and pytest is run.
 
-Belongs here: the copy, the process, how its end is read. Does not: which tests (targets.py).
+Belongs here: the copy, the runs, how their end is read. Does not: which tests (targets.py), processes (nursery.py).
 """
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -14,14 +16,21 @@ from pathlib import Path
 
 from benchmarks.mutation.mutants import Mutant
 from benchmarks.mutation.results import Result, make_result
-from benchmarks.mutation.targets import PROJECT, tests_of
-from tests.conftest import DSN_VARIABLE, TestServer
+from benchmarks.mutation.targets import PROJECT, stages_of
+from tests.conftest import DSN_VARIABLE, RESIDENT_VARIABLE, TestServer, _create, _database_url, _drop
+from tests.sql.world import prepare_resident
 
-COPIED = ("omop_inc", "sql", "tests", "flows", "examples", "pyproject.toml", "README.md", "docs", "prefect.yaml")
-# Much more than all tests of one file take, so that a busy machine makes no timeouts.
-LIMIT_S = 120
+COPIED = ("omop_inc", "sql", "tests", "flows", "examples", "benchmarks", "pyproject.toml", "README.md", "docs", "prefect.yaml")
+# Much more than all tests of one stage take, so that a busy machine, or one that stops its processes for a while, makes no timeouts.
+LIMIT_S = 600
 # Tests that are asked first, because they failed for this file before.
-LEARNED = 3
+LEARNED = 2
+PYTEST = ("-x", "-q", "-n", "0", "--hypothesis-seed=0", "-p", "no:cacheprovider", "--tb=short")
+PAUSE_S = 2.0
+# PostgreSQL refuses the text itself, whatever the rows: syntax, a column or function that is not there, types that do not fit.
+_REFUSED = re.compile(r"answered 42(?:601|703|702|803|804|846|883|725|P08|P18|P20)|SyntaxError: (?!PostgreSQL)")
+# pytest's own codes: no test was collected, as where all cases of a table need a database of their own; the arguments are wrong.
+NO_TESTS, WRONG_USE = 5, (3, 4, 70)
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
 
 
@@ -41,9 +50,28 @@ def make_copy(folder: Path) -> Path:
 class Scratch:
     """The copy, and which tests killed what in it."""
 
-    def __init__(self, folder: Path, server: TestServer) -> None:
-        self._folder = make_copy(folder)
-        self._environment = {**os.environ, "PYTHONPATH": str(self._folder), DSN_VARIABLE: server.admin_url}
+    def __init__(self, folder: Path, server: TestServer, pause: Path | None = None) -> None:
+        """Make the copy.
+
+        Args:
+            folder: Is made anew.
+            server: Where the tests make their databases.
+            pause: While this file is there, no run begins.
+        """
+        self._folder, self._pause = make_copy(folder), pause
+        resident = f"mutation_{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]}"
+        _drop(server, resident)
+        _create(server, resident, "template1")
+        prepare_resident(_database_url(server, resident), folder / "made")
+        environment = {**os.environ, DSN_VARIABLE: server.admin_url, RESIDENT_VARIABLE: resident, "PYTHONPATH": str(folder)}
+        self._nursery = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.mutation.nursery"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env=environment,
+        )
         self._killers: dict[str, Counter[str]] = {}
 
     def learn(self, file: str, killer: str) -> None:
@@ -51,16 +79,14 @@ class Scratch:
         if "::" in killer and not killer.startswith("tests/sql"):
             self._killers.setdefault(file, Counter())[killer] += 1
 
-    def judge(self, mutant: Mutant, tests: list[str] | None = None) -> Result:
-        """Run the tests that concern a mutant until one fails."""
+    def judge(self, mutant: Mutant) -> Result:
+        """Run the tests that concern a mutant, stage after stage, until one fails."""
         path = self._folder / mutant.file
         text = path.read_text(encoding="utf-8")
         start = time.perf_counter()
         try:
             self._write(path, mutant.apply(text))
-            chosen = tests or tests_of(mutant.file, self._folder)
-            first = [test for test, _ in self._killers.get(mutant.file, Counter()).most_common(LEARNED)]
-            code, output = self._run([*first, *chosen])
+            code, output = self._run_stages(mutant.file)
         finally:
             self._write(path, text)
         duration_s = time.perf_counter() - start
@@ -68,10 +94,31 @@ class Scratch:
             return make_result(mutant, "survived", "", "pytest", duration_s)
         if code is None:
             return make_result(mutant, "timeout", "", "pytest", duration_s)
+        if _REFUSED.search(output):
+            return make_result(mutant, "invalid", "", "pytest", duration_s)
         failed = _FAILED.search(output)
         killer = failed[1] if failed else f"exit code {code}"
         self.learn(mutant.file, killer)
         return make_result(mutant, "killed", killer, "pytest", duration_s)
+
+    def prove(self, files: list[str]) -> str:
+        """Run the tests of files without any change; what then fails proves nothing. Empty if all passed."""
+        stages = [stage for file in files if not file.endswith(".sql") for stage in stages_of(file, self._folder)]
+        for stage in sorted({tuple(stage) for stage in [["tests/sql", "--brief"], ["tests/sql"], *stages]}):
+            code, output = self._run(list(stage))
+            if code not in (0, NO_TESTS):
+                return output
+        return ""
+
+    def _run_stages(self, file: str) -> tuple[int | None, str]:
+        first = [test for test, _ in self._killers.get(file, Counter()).most_common(LEARNED)]
+        for stage in ([first] if first else []) + stages_of(file, self._folder):
+            code, output = self._run(stage)
+            if code in WRONG_USE or (code == NO_TESTS and "--brief" not in stage):
+                raise SystemExit(f"pytest cannot do {stage} ({code}):\n{output}")
+            if code not in (0, NO_TESTS):
+                return code, output
+        return 0, ""
 
     def _write(self, path: Path, text: str) -> None:
         """Replace a file; compiled code is told apart by second and size, so it goes with the text."""
@@ -80,11 +127,12 @@ class Scratch:
             compiled.unlink()
 
     def _run(self, tests: list[str]) -> tuple[int | None, str]:
-        """Run pytest in a process of its own; no code if it ran out of time."""
-        arguments = ["-x", "-q", "-n", "0", "--hypothesis-seed=0", "-p", "no:cacheprovider", "--tb=no", *tests]
-        command = [sys.executable, "-m", "pytest", *arguments]
-        try:
-            done = subprocess.run(command, cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-        except subprocess.TimeoutExpired:
-            return None, ""
-        return done.returncode, done.stdout
+        """Run pytest in a child of the nursery; no code if it ran out of time."""
+        while self._pause is not None and self._pause.exists():
+            time.sleep(PAUSE_S)
+        output = self._folder / "output.txt"
+        request = {"arguments": [*PYTEST, *tests], "output": str(output), "limit_s": LIMIT_S}
+        assert self._nursery.stdin is not None and self._nursery.stdout is not None
+        self._nursery.stdin.write(json.dumps(request) + "\n")
+        self._nursery.stdin.flush()
+        return json.loads(self._nursery.stdout.readline()), output.read_text(encoding="utf-8", errors="replace")

@@ -21,7 +21,7 @@ from omop_inc.runs.snapshots import Kind, Request, apply_snapshot
 from omop_inc.settings import Settings
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.telling.summary import Summary
-from tests.sql.cases import NAME_COLUMNS, ROOT, Case, Snapshots
+from tests.sql.cases import NAME_COLUMNS, ROOT, VOCABULARY, Case, Snapshots
 
 RESIDENT = ROOT / "resident"
 ROUTED = ("condition_occurrence", "drug_exposure", "procedure_occurrence", "measurement", "observation", "device_exposure", "specimen")
@@ -103,6 +103,25 @@ def build_world(cases: list[Case], url: str, folder: Path, *, is_alone: bool) ->
         world.rerun_status = _apply(source, settings, None).status
         _, error = apply_snapshot(Request(source=source, kind="verify"), settings)
         world.verify_problem = str(error) if error else None
+    except Exception as error:  # told by each case of the world, which is not built again for it
+        world.problem = "".join(traceback.format_exception(error))
+    return world
+
+
+def prepare_resident(url: str, folder: Path) -> None:
+    """Fill a database with the vocabulary and the resident: what cases that share a database come to."""
+    source = Snapshots(cases=[Case(RESIDENT)], is_sparse=False).write(0, folder / "resident")
+    _apply(source, Settings(state_dir=folder / "state", database_url=url, workers=2), VOCABULARY)
+
+
+def build_brief_world(cases: list[Case], url: str, folder: Path) -> World:
+    """Load cases of one snapshot as one increment to a database with the resident; nothing is checked or rebuilt."""
+    world = World(cases=cases, is_alone=False)
+    settings = Settings(state_dir=folder / "state", database_url=url, workers=2, checks="off")
+    try:
+        _apply(Snapshots(cases=[*cases, Case(RESIDENT)], is_sparse=False).write(0, folder / "1"), settings, None)
+        with psycopg.connect(url, row_factory=dict_row) as connection:
+            _note_names(connection, world)
     except Exception as error:  # told by each case of the world, which is not built again for it
         world.problem = "".join(traceback.format_exception(error))
     return world
