@@ -51,6 +51,54 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
         context=r"concat_ws\(<' '>",
         reason="line_kind only tells kinds apart, whatever stands between its parts.",
     ),
+    Equivalence(
+        file=r"sql/view/event_date",
+        operator="text",
+        context=r"SELECT\s+<'\w+'> AS source_table",
+        reason="Both readers of the view take the least and the greatest of all tables and never the table's name.",
+    ),
+    Equivalence(
+        file=r"sql/transform/",
+        operator="predicate",
+        context=r"FROM code_map\s+WHERE\s+<code_map\.ordinal > 1>|ordinal > 1\s+AND <code_map\.target_table = '\w+'>\s+\)",
+        reason="Saves the look at all rows where no code has a second target; the predicates on the row itself say the same.",
+    ),
+    Equivalence(
+        file=r"sql/transform/",
+        operator="and/or",
+        context=r"code_map\.ordinal > 1\s+<AND> code_map\.target_table = '\w+'\s+\)",
+        reason="Saves the look at all rows where no code has a second target; the predicates on the row itself say the same.",
+    ),
+    Equivalence(
+        file=r"sql/transform/",
+        operator="comparison",
+        context=r"code_map\.ordinal <>> 1\s+(AND code_map\.target_table = '\w+'\s+)?\)",
+        reason="Saves the look at all rows where no code has a second target; the predicates on the row itself say the same.",
+    ),
+    Equivalence(
+        file=r"sql/transform/",
+        operator="predicate",
+        context=r"AND <clinical_event\.ordinal > 1>",
+        reason="A second rank in a table is at least the second target of the code; the line spares the planner.",
+    ),
+    Equivalence(
+        file=r"sql/transform/cost",
+        operator="predicate",
+        context=r"FILTER \(WHERE <\w+ IS NOT NULL>\)",
+        reason="A sum passes by what is NULL; the filter saves memory.",
+    ),
+    Equivalence(
+        file=r"sql/transform/(drug|dose)_era",
+        operator="number",
+        context=r"WHERE drug_concept_id <> <0>",
+        reason="Concept 0 has no ancestors, so it is no ingredient's drug; the filter saves a look.",
+    ),
+    Equivalence(
+        file=r"sql/transform/fact_relationship",
+        operator="union",
+        context=r"reason_pair\s+<UNION ALL>\s+SELECT\s+site_pair",
+        reason="The rows that are written are made distinct in the end.",
+    ),
 )
 
 

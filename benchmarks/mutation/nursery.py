@@ -25,6 +25,9 @@ HEAVY = (
     "psycopg_pool",
     "sqlalchemy",
     "pydantic_settings",
+    "tenacity",
+    "xxhash",
+    "typer",
 )
 WAIT_S = 0.05
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import RESIDENT_VARIABLE, TestServer, _create, _database_url, _drop
 from tests.sql.cases import ROOT, Case, all_cases
-from tests.sql.world import World, build_brief_world, build_world, prepare_resident
+from tests.sql.world import World, build_brief_world, build_world
 
 WorldOf = Callable[[Case], World]
 
@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--brief", action="store_true", default=False, help="only cases of one snapshot that share a database, loaded once")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With --brief, a first look in a fifth of the time: benchmarks/mutation asks everything else afterwards."""
     if config.getoption("--brief", default=False):
@@ -30,7 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_brief(item: pytest.Item) -> bool:
     """Whether a test looks at a case that shares a database and has one snapshot."""
     case = getattr(getattr(item, "callspec", None), "params", {}).get("case")
-    is_plain = isinstance(case, Case) and not case.is_alone and len(case.snapshots) == 1
+    is_plain = isinstance(case, Case) and not case.is_alone and len(case.folders) == 1
     return is_plain and getattr(item, "originalname", "") == "test_case"
 
 
@@ -47,18 +48,12 @@ def world_of(request: pytest.FixtureRequest, server: TestServer, tmp_path_factor
         if key not in worlds:
             folder: Path = tmp_path_factory.mktemp("world")
             database = f"test_sql_{folder.parent.parent.name[-12:]}_{folder.parent.name[-8:]}_{folder.name}".replace("-", "_")
-            resident = os.environ.get(RESIDENT_VARIABLE)
-            is_brief = bool(request.config.getoption("--brief", default=False))
-            _create(server, database, resident if is_brief and resident else "template1")
+            resident = os.environ.get(RESIDENT_VARIABLE, "") if not case.is_alone else ""
+            _create(server, database, resident or "template1")
             made.append(database)
             url = _database_url(server, database)
-            if is_brief and not resident:
-                prepare_resident(url, folder)
-            worlds[key] = (
-                build_brief_world(shared, url, folder)
-                if is_brief
-                else build_world([case] if case.is_alone else shared, url, folder, is_alone=case.is_alone)
-            )
+            build = build_brief_world if request.config.getoption("--brief", default=False) else build_world
+            worlds[key] = build([case] if case.is_alone else shared, url, folder, is_ready=case.is_alone or bool(resident))
         return worlds[key]
 
     yield give

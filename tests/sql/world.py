@@ -84,18 +84,25 @@ class World:
                 return str(value)
 
 
-def build_world(cases: list[Case], url: str, folder: Path, *, is_alone: bool) -> World:
-    """Load cases step by step; cases that share a database come as increments to a resident who was there before."""
+def build_world(cases: list[Case], url: str, folder: Path, *, is_ready: bool) -> World:
+    """Load cases step by step: after the resident, where they share a database; a case that is alone into an empty one.
+
+    Args:
+        cases: What to load.
+        url: The database.
+        folder: For the snapshots.
+        is_ready: Whether the database is as the first step needs it; else the resident comes first.
+    """
+    is_alone = cases[0].is_alone
     world = World(cases=cases, is_alone=is_alone)
     settings = Settings(state_dir=folder / "state", database_url=url, workers=2)
-    resident = [] if is_alone else [Case(RESIDENT)]
-    snapshots = Snapshots(cases=cases + resident, is_sparse=is_alone)
+    snapshots = Snapshots(cases=cases if is_alone else [*cases, Case(RESIDENT)], is_sparse=is_alone)
     try:
-        if resident:
-            _apply(snapshots.write(0, folder / "0", resident), settings, cases[0].vocabulary)
+        if not is_ready:
+            prepare_resident(url, folder)
         for step in range(snapshots.steps):
             source = snapshots.write(step, folder / str(step + 1))
-            summary = _apply(source, settings, None if step or resident else cases[0].vocabulary)
+            summary = _apply(source, settings, cases[0].vocabulary if is_alone and not step else None)
             with psycopg.connect(url, row_factory=dict_row) as connection:
                 _note_names(connection, world)
                 query = "SELECT * FROM cdm_ledger.change_feed WHERE run_id = %s"
@@ -114,11 +121,13 @@ def prepare_resident(url: str, folder: Path) -> None:
     _apply(source, Settings(state_dir=folder / "state", database_url=url, workers=2), VOCABULARY)
 
 
-def build_brief_world(cases: list[Case], url: str, folder: Path) -> World:
+def build_brief_world(cases: list[Case], url: str, folder: Path, *, is_ready: bool) -> World:
     """Load cases of one snapshot as one increment to a database with the resident; nothing is checked or rebuilt."""
     world = World(cases=cases, is_alone=False)
     settings = Settings(state_dir=folder / "state", database_url=url, workers=2, checks="off")
     try:
+        if not is_ready:
+            prepare_resident(url, folder)
         _apply(Snapshots(cases=[*cases, Case(RESIDENT)], is_sparse=False).write(0, folder / "1"), settings, None)
         with psycopg.connect(url, row_factory=dict_row) as connection:
             _note_names(connection, world)
