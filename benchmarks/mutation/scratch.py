@@ -3,6 +3,7 @@
 Belongs here: the copy, the runs, how their end is read. Does not: which tests (targets.py), processes (nursery.py).
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,11 +13,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.mutation.mutants import Mutant
-from benchmarks.mutation.results import Result, make_result
+from benchmarks.mutation.results import Result, Status, make_result
 from benchmarks.mutation.targets import PROJECT, stages_of
+from benchmarks.mutation.together import REFUSED_BY, killers, own_tables
 from tests.conftest import DSN_VARIABLE, RESIDENT_VARIABLE, TestServer, _create, _database_url, _drop
 from tests.sql.world import prepare_resident
 
@@ -25,12 +28,13 @@ COPIED = ("omop_inc", "sql", "tests", "flows", "examples", "benchmarks", "pyproj
 LIMIT_S = 600
 # Tests that are asked first, because they failed for this file before.
 LEARNED = 2
-PYTEST = ("-x", "-q", "-p", "no:cacheprovider", "--tb=short")
+PYTEST = ("--maxfail=1", "-q", "-p", "no:cacheprovider", "--tb=short")
 # Only what a stage needs: pytest loads all plugins that are installed otherwise, at half a second each time.
 DRAWING = ("-p", "_hypothesis_pytestplugin", "--hypothesis-seed=0")
 DRAWN = ("tests/property", "tests/oracle")
 ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": ""}
 PAUSE_S = 2.0
+LAST_LINES = 200
 # PostgreSQL refuses the text itself, whatever the rows: syntax, a column or function that is not there, types that do not fit.
 _REFUSED = re.compile(r"answered 42(?:601|703|702|803|804|846|883|725|P08|P18|P20)|SyntaxError: (?!PostgreSQL)")
 # pytest's own codes: no test was collected, as where all cases of a table need a database of their own; the arguments are wrong.
@@ -83,16 +87,16 @@ class Scratch:
         if "::" in killer and not killer.startswith("tests/sql"):
             self._killers.setdefault(file, Counter())[killer] += 1
 
-    def judge(self, mutant: Mutant) -> Result:
-        """Run the tests that concern a mutant, stage after stage, until one fails."""
-        path = self._folder / mutant.file
-        text = path.read_text(encoding="utf-8")
+    def judge(self, mutant: Mutant, *, has_lived: bool = False) -> Result:
+        """Run the tests that concern a mutant, stage after stage, until one fails.
+
+        Args:
+            mutant: The change.
+            has_lived: Whether it has lived through the first stage already.
+        """
         start = time.perf_counter()
-        try:
-            self._write(path, mutant.apply(text))
-            code, output = self._run_stages(mutant.file)
-        finally:
-            self._write(path, text)
+        with self._changed([mutant]):
+            code, output = self._run_stages(mutant.file, stages_of(mutant.file, self._folder)[has_lived:])
         duration_s = time.perf_counter() - start
         if code == 0:
             return make_result(mutant, "survived", "", "pytest", duration_s)
@@ -105,6 +109,38 @@ class Scratch:
         self.learn(mutant.file, killer)
         return make_result(mutant, "killed", killer, "pytest", duration_s)
 
+    def judge_together(self, group: list[Mutant]) -> list[Result]:
+        """The mutants of a group that the brief cases of their own tables kill, or that PostgreSQL refuses."""
+        start = time.perf_counter()
+        wanted = " or ".join(sorted(frozenset().union(*(own_tables(mutant.file) for mutant in group))))
+        with self._changed(group):
+            code, output = self._run(["--maxfail=1000", "tests/sql/test_cases.py", "--brief", "-k", wanted])
+        if code in (0, NO_TESTS):
+            return []
+        is_whole = " passed" not in output[-LAST_LINES:]
+        found = {} if is_whole and not REFUSED_BY.search(output) else killers(group, output)
+        if is_whole and len(group) > 1:  # the run as a whole failed: who it was shows without the others
+            left = [mutant for mutant in group if mutant.id not in found]
+            parts = [left] if found else [group[: len(group) // 2], group[len(group) // 2 :]]
+            more = [result for part in parts if part for result in self.judge_together(part)]
+        else:
+            found, more = found or {group[0].id: str(code)}, []
+        status: Status = "invalid" if is_whole and _REFUSED.search(output) else "killed"
+        each_s = (time.perf_counter() - start) / len(group)
+        return more + [make_result(m, status, found[m.id], "pytest, several at once", each_s) for m in group if m.id in found]
+
+    @contextlib.contextmanager
+    def _changed(self, mutants: list[Mutant]) -> Iterator[None]:
+        """The copy with some changes, each of another file."""
+        texts = {self._folder / mutant.file: (self._folder / mutant.file).read_text(encoding="utf-8") for mutant in mutants}
+        try:
+            for mutant in mutants:
+                self._write(self._folder / mutant.file, mutant.apply(texts[self._folder / mutant.file]))
+            yield
+        finally:
+            for path, text in texts.items():
+                self._write(path, text)
+
     def prove(self, files: list[str]) -> str:
         """Run the tests of files without any change; what then fails proves nothing. Empty if all passed."""
         stages = [stage for file in files if not file.endswith(".sql") for stage in stages_of(file, self._folder)]
@@ -114,9 +150,9 @@ class Scratch:
                 return output
         return ""
 
-    def _run_stages(self, file: str) -> tuple[int | None, str]:
+    def _run_stages(self, file: str, stages: list[list[str]]) -> tuple[int | None, str]:
         first = [test for test, _ in self._killers.get(file, Counter()).most_common(LEARNED)]
-        for stage in ([first] if first else []) + stages_of(file, self._folder):
+        for stage in ([first] if first else []) + stages:
             code, output = self._run(stage)
             if code in WRONG_USE or (code == NO_TESTS and "--brief" not in stage):
                 raise SystemExit(f"pytest cannot do {stage} ({code}):\n{output}")

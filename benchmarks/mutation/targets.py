@@ -17,17 +17,14 @@ SQL_FILES = ("sql/transform/*.sql", "sql/view/*.sql", "sql/query/resolve_*.sql")
 _UNIT = "tests/unit/test_{}.py"
 _PROPERTY = "tests/property/test_{}.py"
 _INTEGRATION = "tests/integration/test_{}.py"
-# Small cases of increments: several snapshots each, with the change feed and a rebuild at the end.
-_INCREMENTS = (
-    "tests/sql/test_cases.py",
-    "-k",
-    "(changed_row or removed_row or empty_delta or repeated or shared) and not cdm_source and not metadata",
-)
-_EVERY_CASE = ("tests/sql/test_cases.py",)
+# An increment of small cases, then increments of several snapshots with the change feed, a run again and a rebuild at the end.
+_TABLES = "condition_occurrence or cost or fact_relationship or provider or visit_detail"
+_BRIEF = ("tests/sql/test_cases.py", "--brief", "-k", _TABLES)
+_INCREMENTS = ("tests/sql/test_cases.py", "-k", f"shared or ((changed_row or removed_row or repeated) and ({_TABLES}))")
 # Sixty people dense in what is hard, and thirty under a vocabulary that knows nothing, against the reading in plain Python.
 _ORACLE = ("tests/oracle/test_histories.py", "-k", "chosen_people or bare")
-# Drawn histories take minutes and the real exports more; the chosen ones are each a history that once failed or that the design names.
-_HISTORIES = (_PROPERTY.format("histories"), "-k", "chosen")
+# Drawn histories take minutes and the real exports more; these are a few of the chosen ones.
+_HISTORIES = (_PROPERTY.format("histories"), "-k", "chosen_history and (late or identical or reload)")
 
 Stage = tuple[str, ...]
 
@@ -42,27 +39,26 @@ def _integration(*names: str) -> Stage:
 
 _HASHES: Stage = (*_unit("hashing", "records", "snapshot", "parts"), _PROPERTY.format("hashing"))
 PYTHON_FILES: dict[str, tuple[Stage, ...]] = {
-    "omop_inc/source/deltas.py": ((*_unit("deltas"), _PROPERTY.format("deltas")), _INCREMENTS),
-    "omop_inc/source/hashing.py": (_HASHES, _INCREMENTS),
-    "omop_inc/source/lines.py": (_HASHES, _INCREMENTS),
-    "omop_inc/source/records.py": (_HASHES, _INCREMENTS),
+    "omop_inc/source/deltas.py": ((*_unit("deltas"), _PROPERTY.format("deltas")), _BRIEF, _INCREMENTS),
+    "omop_inc/source/hashing.py": (_HASHES, _BRIEF, _INCREMENTS),
+    "omop_inc/source/lines.py": (_HASHES, _BRIEF, _INCREMENTS),
+    "omop_inc/source/records.py": (_HASHES, _BRIEF, _INCREMENTS),
     "omop_inc/source/parts.py": (_HASHES, _integration("parts")),
-    "omop_inc/store/pairing.py": (_INCREMENTS, _integration("reload", "append"), _HISTORIES),
-    "omop_inc/store/fates.py": (_INCREMENTS, _integration("quarantine"), _HISTORIES),
-    "omop_inc/store/held.py": (_INCREMENTS, _integration("quarantine"), _HISTORIES),
-    "omop_inc/store/intake.py": (_INCREMENTS, _integration("quarantine", "append"), _HISTORIES),
-    "omop_inc/store/apply.py": (_INCREMENTS, _integration("quarantine"), _HISTORIES),
-    "omop_inc/store/state.py": (_unit("state"), _INCREMENTS, _integration("snapshots"), _HISTORIES),
-    "omop_inc/store/row_ids.py": (_INCREMENTS, (_PROPERTY.format("row_ids"),), _HISTORIES),
-    "omop_inc/store/staging.py": (_unit("staging"), _INCREMENTS, _integration("quarantine")),
-    "omop_inc/cdm/scope.py": (_unit("transforms"), _INCREMENTS, _HISTORIES),
-    "omop_inc/cdm/world.py": (_INCREMENTS, _HISTORIES),
-    "omop_inc/cdm/results.py": (_INCREMENTS, _integration("reload"), _HISTORIES),
-    "omop_inc/cdm/publish.py": (_INCREMENTS, _integration("reload"), _HISTORIES),
-    "omop_inc/runs/detect.py": (_unit("detect"), _INCREMENTS, _integration("snapshots"), _HISTORIES),
-    "omop_inc/runs/increment.py": (_INCREMENTS, _integration("snapshots", "faults"), _HISTORIES),
+    "omop_inc/store/pairing.py": (_BRIEF, _INCREMENTS, _integration("reload", "append"), _HISTORIES),
+    "omop_inc/store/fates.py": (_BRIEF, _INCREMENTS, _integration("quarantine"), _HISTORIES),
+    "omop_inc/store/intake.py": (_BRIEF, _INCREMENTS, _integration("quarantine", "append"), _HISTORIES),
+    "omop_inc/store/apply.py": (_BRIEF, _INCREMENTS, _integration("quarantine"), _HISTORIES),
+    "omop_inc/store/state.py": (_unit("state"), _BRIEF, _INCREMENTS, _integration("snapshots"), _HISTORIES),
+    "omop_inc/store/row_ids.py": (_BRIEF, _INCREMENTS, (_PROPERTY.format("row_ids"),), _HISTORIES),
+    "omop_inc/store/staging.py": (_unit("staging"), _BRIEF, _INCREMENTS, _integration("quarantine")),
+    "omop_inc/cdm/scope.py": (_unit("transforms"), _BRIEF, _INCREMENTS, _HISTORIES),
+    "omop_inc/cdm/world.py": (_BRIEF, _INCREMENTS, _HISTORIES),
+    "omop_inc/cdm/results.py": (_BRIEF, _INCREMENTS, _integration("reload", "mapping_settings"), _HISTORIES),
+    "omop_inc/cdm/publish.py": (_BRIEF, _INCREMENTS, _integration("reload"), _HISTORIES),
+    "omop_inc/runs/detect.py": (_unit("detect"), _BRIEF, _INCREMENTS, _integration("snapshots"), _HISTORIES),
+    "omop_inc/runs/increment.py": (_BRIEF, _INCREMENTS, _integration("snapshots", "accounting", "append"), _HISTORIES),
     "omop_inc/runs/guards.py": (_integration("guards"),),
-    "omop_inc/runs/accounting.py": (_unit("accounting"), _INCREMENTS, _integration("accounting", "quarantine")),
+    "omop_inc/runs/accounting.py": (_unit("accounting"), _BRIEF, _INCREMENTS, _integration("accounting", "quarantine")),
 }
 
 
@@ -90,7 +86,9 @@ def stages_of(file: str, root: Path = PROJECT) -> list[list[str]]:
         stages = [[one for one in stage if not one.endswith(".py") or (root / one).exists()] for stage in PYTHON_FILES[file]]
         return [stage for stage in stages if any(one.endswith(".py") for one in stage)]
     if "/query/" in file:
-        return [["tests/sql/test_cases.py", "--brief"], list(_integration("code_map")), list(_ORACLE), list(_EVERY_CASE)]
+        tables = "condition_occurrence or fact_relationship or specimen" if "codes" in file else "measurement or observation"
+        brief = ["tests/sql/test_cases.py", "--brief"]
+        return [list(_integration("code_map")), [*brief, "-k", tables], list(_ORACLE), brief]
     stem = Path(file).stem
     readers = [stem] if "/transform/" in file else [n for n, one in transforms().items() if any(view.name == stem for view in views_of(one))]
     wanted = ["-k", " or ".join(readers)]
