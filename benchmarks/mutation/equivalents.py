@@ -99,6 +99,24 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
         context=r"reason_pair\s+<UNION ALL>\s+SELECT\s+site_pair",
         reason="The rows that are written are made distinct in the end.",
     ),
+    Equivalence(
+        file=r"omop_inc/(cdm/world|store/pairing|store/fates)",
+        operator="union",
+        context=r"<UNION ALL> SELECT \{(listed|names)\}|<UNION ALL> SELECT row_id",
+        reason="Each row has its row_id and is in one of the two alone.",
+    ),
+    Equivalence(
+        file=r"omop_inc/store/row_ids",
+        operator="predicate",
+        context=r"WHERE <row_id IS NOT NULL>\) AS numbered",
+        reason="string_agg passes by what is NULL, and hash beside NULL is NULL; the predicate saves the look.",
+    ),
+    Equivalence(
+        file=r"omop_inc/source/records",
+        operator="branch",
+        context=r"batch if <len\(kept\) == size> else _keep",
+        reason="A batch of which all lines are kept is that batch; the branch saves a copy.",
+    ),
 )
 
 

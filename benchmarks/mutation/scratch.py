@@ -36,7 +36,7 @@ ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE":
 PAUSE_S = 2.0
 LAST_LINES = 200
 # PostgreSQL refuses the text itself, whatever the rows: syntax, a column or function that is not there, types that do not fit.
-_REFUSED = re.compile(r"answered 42(?:601|703|702|803|804|846|883|725|P08|P18|P20)|SyntaxError: (?!PostgreSQL)")
+_REFUSED = re.compile(r"answered (?:22007|42(?:601|703|702|803|804|846|883|725|P08|P18|P20))|SyntaxError: (?!PostgreSQL)")
 # pytest's own codes: no test was collected, as where all cases of a table need a database of their own; the arguments are wrong.
 NO_TESTS, WRONG_USE = 5, (3, 4, 70)
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
