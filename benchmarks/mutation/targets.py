@@ -48,7 +48,7 @@ PYTHON_FILES: dict[str, tuple[Stage, ...]] = {
     "omop_inc/store/intake.py": (_BRIEF, _INCREMENTS, _integration("quarantine", "append")),
     "omop_inc/store/apply.py": (_BRIEF, _INCREMENTS, _integration("quarantine")),
     "omop_inc/store/state.py": (_unit("state"), _integration("state"), _BRIEF, _INCREMENTS, _integration("snapshots")),
-    "omop_inc/store/row_ids.py": (_BRIEF, _INCREMENTS, (_PROPERTY.format("row_ids"),)),
+    "omop_inc/store/row_ids.py": ((_PROPERTY.format("row_ids"),), (*_integration("snapshots"), "-k", "only_row"), _BRIEF, _INCREMENTS),
     "omop_inc/store/staging.py": (_unit("staging"), _BRIEF, _INCREMENTS, _integration("quarantine")),
     "omop_inc/cdm/scope.py": (_unit("transforms"), _BRIEF, _INCREMENTS),
     "omop_inc/cdm/world.py": (_BRIEF, _INCREMENTS),
