@@ -18,6 +18,7 @@ class Equivalence:
     operator: str
     context: str  # regular expression over the text around the change, with <> where it is
     reason: str
+    becomes: str = ""  # what stands in its place, where that matters
 
 
 EQUIVALENCES: tuple[Equivalence, ...] = (
@@ -129,6 +130,13 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
         context=r"<INNER> JOIN content_id",
         reason="Every key was given its id just before.",
     ),
+    Equivalence(
+        file=r"omop_inc/source/deltas",
+        operator="condition",
+        context=r"if <not len\(new\.values\)>:\s+return mask",
+        becomes="False",
+        reason="Without a new value nothing is looked up and the same empty mask is given; the condition saves a look.",
+    ),
 )
 
 
@@ -137,6 +145,7 @@ def reason_of(mutant: Mutant) -> str:
     before, _, behind = mutant.around.partition("|")
     text = f"{before}<{mutant.before}>{behind}"
     for rule in EQUIVALENCES:
-        if rule.operator == mutant.operator and re.search(rule.file, mutant.file) and re.search(rule.context, text):
+        is_meant = rule.operator == mutant.operator and rule.becomes in ("", mutant.edit.text)
+        if is_meant and re.search(rule.file, mutant.file) and re.search(rule.context, text):
             return rule.reason
     return ""
