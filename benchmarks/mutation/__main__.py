@@ -54,10 +54,11 @@ def run(options: argparse.Namespace) -> None:
     for mutant in one_of_each(options, known):
         if not is_asked(options, known.get(mutant.id)):
             continue
-        if mutant.id in lived and reason_of(mutant):  # nothing that takes longer could tell it either
-            keep(options, known, make_result(mutant, "survived", "", "pytest, the first look alone", 0.0))
+        is_equal = bool(reason_of(mutant))  # then nothing that takes longer could tell it either
+        if mutant.id in lived and is_equal:
+            keep(options, known, make_result(mutant, "survived", "", "pytest, the first stage alone", 0.0))
         else:
-            keep(options, known, scratch.judge(mutant, has_lived=mutant.id in lived))
+            keep(options, known, scratch.judge(mutant, first=int(mutant.id in lived), last=1 if is_equal else None))
 
 
 def first_look(options: argparse.Namespace, known: dict[str, Result], scratch: Scratch) -> set[str]:

@@ -87,16 +87,17 @@ class Scratch:
         if "::" in killer and not killer.startswith("tests/sql"):
             self._killers.setdefault(file, Counter())[killer] += 1
 
-    def judge(self, mutant: Mutant, *, has_lived: bool = False) -> Result:
+    def judge(self, mutant: Mutant, *, first: int = 0, last: int | None = None) -> Result:
         """Run the tests that concern a mutant, stage after stage, until one fails.
 
         Args:
             mutant: The change.
-            has_lived: Whether it has lived through the first stage already.
+            first: The stage to begin with.
+            last: The stage before which to stop.
         """
         start = time.perf_counter()
         with self._changed([mutant]):
-            code, output = self._run_stages(mutant.file, stages_of(mutant.file, self._folder)[has_lived:])
+            code, output = self._run_stages(mutant.file, stages_of(mutant.file, self._folder)[first:last])
         duration_s = time.perf_counter() - start
         if code == 0:
             return make_result(mutant, "survived", "", "pytest", duration_s)
