@@ -13,8 +13,7 @@ from psycopg import sql
 from omop_inc.cdm.local_time import UTC
 from omop_inc.cdm.quality.catalogue import Catalogue
 from omop_inc.cdm.quality.conditions import DEATH, PERSON, Lookup
-from omop_inc.cdm.results import identity
-from omop_inc.cdm.spec import cdm_tables
+from omop_inc.cdm.spec import cdm_tables, identity
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, columns, name
 

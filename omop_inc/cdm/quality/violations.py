@@ -18,9 +18,9 @@ from omop_inc.cdm.local_time import local_columns
 from omop_inc.cdm.quality.counting import Count
 from omop_inc.cdm.quality.queries import CONTENT_ID, CheckQuery
 from omop_inc.cdm.quality.rows import World, gone_and_added, same_row, whole_table
-from omop_inc.cdm.results import beside_name, identity
+from omop_inc.cdm.results import beside_name
 from omop_inc.cdm.scope import visible_rows
-from omop_inc.cdm.spec import cdm_tables
+from omop_inc.cdm.spec import cdm_tables, identity
 from omop_inc.cdm.transforms import SqlFile, views, views_of
 from omop_inc.errors import CheckFileError
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
