@@ -15,7 +15,7 @@ from omop_inc.crew import Ask
 from omop_inc.source.deltas import Delta64, Multiset
 from omop_inc.source.hashing import sum128
 from omop_inc.source.parts import lines_before
-from omop_inc.source.records import Chunk, read_chunks
+from omop_inc.source.records import Chunk, Places, read_chunks
 from omop_inc.source.snapshot import Part, SourceFile
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store.copying import Copier
@@ -113,12 +113,14 @@ def empty_intake_tables(connection: Connection, schemas: Schemas, table: SourceT
         execute(connection, sql.SQL("DELETE FROM {}").format(name(schemas.run, table.name + suffix)))
 
 
-def stage_delta(database: Database, schemas: Schemas, file: SourceFile, want: NDArray[np.bool_], chunk_rows: int) -> Intake:
+def stage_delta(
+    database: Database, schemas: Schemas, file: SourceFile, want: NDArray[np.bool_], chunk_rows: int, places: Places | None = None
+) -> Intake:
     """COPY the wanted records of a file into the run's candidates, without ids."""
     intake, table = Intake(), SOURCE_TABLES[file.table]
     target = name(schemas.run, table.name + "_candidate")
     with database.connection() as connection, Copier(connection) as copier:
-        for chunk in read_chunks(file, chunk_rows=chunk_rows, want=want):
+        for chunk in read_chunks(file, chunk_rows=chunk_rows, want=want, places=places):
             checked = _check(chunk, table, intake)
             copier.write(copy_statement(target, all_columns(table)), row_lines(None, checked.hashes, checked.lines))
             copier.write(_bad_statement(schemas), _bad_lines(checked.bad))
