@@ -14,7 +14,7 @@ from datetime import date
 from psycopg import sql
 
 from omop_inc.cdm.delta import Delta
-from omop_inc.cdm.quality import counting, results, rows, samples, violations
+from omop_inc.cdm.quality import counting, results, rows, samples, touched, violations
 from omop_inc.cdm.quality.conditions import moves_with_time
 from omop_inc.cdm.quality.counting import Count, Side
 from omop_inc.cdm.quality.facts import Check, checks_of, fact_checks
@@ -80,6 +80,7 @@ class Checker:
     only: frozenset[str] | None = None  # ids of the checks that are wanted; None: all
     delta: Delta | None = None
     stored: Mapping[str, StoredResult] = field(default_factory=dict)
+    touched: frozenset[str] = frozenset()  # checks of persons and rows of which the increment touches some
     anew: bool = True  # whether all is counted in full
 
     def tables(self) -> list[str]:
@@ -219,13 +220,19 @@ class Checker:
             known = self.stored[check.id].samples if check.id in self.stored and not self.anew else ()
             part.samples[check.id] = tuple(dict.fromkeys((*found, *known)))[: violations.SAMPLES]
 
+    def with_touched(self, connection: Connection) -> "Checker":
+        """The checker of an increment, once it is noted which persons and rows the increment touches."""
+        assert self.delta is not None
+        moved = [query for query in self.queries.values() if not self._is_counted_anew(query.check) and not touched.missing_tables(query, self.world)]
+        return replace(self, touched=touched.note_touched(connection, self.world, self.delta, moved))
+
     def _check_query(self, connection: Connection, query: CheckQuery, part: Part) -> None:
         check, known = query.check, self.stored.get(query.check.id)
-        if violations.missing_tables(query, self.world):
+        if touched.missing_tables(query, self.world):
             return
-        if self._is_counted_anew(check) or self.delta is None or known is None:
+        if self.delta is None or known is None or self._is_counted_anew(check):
             found = violations.run_query(connection, query, self.world, self.delta)
-        elif not violations.is_touched(query, self.world, self.delta):
+        elif check.id not in self.touched:
             part.counts[check.id] = Count(violated=known.violated, denominator=known.denominator)
             part.samples[check.id] = known.samples
             return
