@@ -107,8 +107,8 @@ def disagreements(oracle: dict[str, Counter[Line]], database: dict[str, Counter[
     """Where the two differ: per table counts, and the fields of a few rows beside each other."""
     found = []
     for table in TABLES:
-        mine, theirs = oracle[table] - database[table], database[table] - oracle[table]
-        if mine or theirs:
+        if oracle[table] != database[table]:
+            mine, theirs = oracle[table] - database[table], database[table] - oracle[table]
             found.append(f"{table}: {mine.total()} rows only in the oracle, {theirs.total()} only in the database")
             found += list(_shown(mine, theirs))
     return found

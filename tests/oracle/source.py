@@ -199,7 +199,7 @@ def _name(table: str, title: str) -> str:
 def _typed(table: str, record: dict[str, str]) -> dict[str, Value] | None:
     """The values of a record, or nothing if one cannot be read or is missing."""
     try:
-        values = {column: reading(text) if (text := record.get(column, "")) else None for column, reading in _readings(table)}
+        values = {column: (reading(text) if reading else text) if (text := record.get(column)) else None for column, reading in _readings(table)}
     except (ValueError, InvalidOperation):
         return None
     return None if any(values[column] is None for column in _musts(table)) else values
@@ -213,12 +213,13 @@ def _musts(table: str) -> list[str]:
 
 
 @cache
-def _readings(table: str) -> list[tuple[str, Callable[[str], Value]]]:
-    """Each column with the way to read a text in it. Texts recur, so what was read before is kept."""
-    return [(column, lru_cache(READ_BEFORE)(_reading(table, column))) for column in COLUMNS[table].split()]
+def _readings(table: str) -> list[tuple[str, Callable[[str], Value] | None]]:
+    """Each column with the way to read a text in it, none where it is text. Texts recur, so what was read before is kept."""
+    found = ((column, _reading(table, column)) for column in COLUMNS[table].split())
+    return [(column, reading and lru_cache(READ_BEFORE)(reading)) for column, reading in found]
 
 
-def _reading(table: str, column: str) -> Callable[[str], Value]:
+def _reading(table: str, column: str) -> Callable[[str], Value] | None:
     if column in IDS:
         return lambda text: str(UUID(text))
     if table == "payer_transitions" and column in MOMENTS:
@@ -233,7 +234,7 @@ def _reading(table: str, column: str) -> Callable[[str], Value]:
         return int
     if column == "method":
         return lambda text: text if text in ("COPAY", "ECHECK") else "OTHER"
-    return str
+    return None
 
 
 def _moment(text: str) -> datetime:
