@@ -1,4 +1,4 @@
-"""The SQL files of sql/transform and sql/view: their headers, what they read, and the waves in which they may run.
+"""The SQL files of sql/transform and sql/view: their headers, what they read, and which of them may run at once.
 
 Belongs here: parsing headers, the dependency graph. Does not: what rows a transform sees (store/scope.py).
 """
@@ -147,15 +147,3 @@ def waits() -> Mapping[str, frozenset[str]]:
     place = {name: at for at, name in enumerate(START_ORDER)}
     names = sorted(transforms(), key=lambda name: (place.get(name, len(place)), name))
     return {name: frozenset(all_reads(transforms()[name])[1]) for name in names}
-
-
-def waves() -> list[list[str]]:
-    """The transforms in groups: those of one wave need nothing of each other, and nothing of a later one."""
-    sorter = TopologicalSorter(waits())
-    sorter.prepare()
-    result = []
-    while sorter.is_active():
-        ready = sorted(sorter.get_ready())
-        result.append(ready)
-        sorter.done(*ready)
-    return result

@@ -90,7 +90,7 @@ def assign(world: World) -> dict[int, list[Item]]:
     found: dict[int, list[Item]] = defaultdict(list)
     for key, items in waiting.items():
         fitting = sorted(rows.get(key, ()), key=_price_order) if key[1] is not None else []
-        for number, item in enumerate(sorted(items, key=lambda one: one.order)):
+        for number, item in enumerate(sorted(items, key=lambda one: one.order) if len(items) > 1 else items):
             row = fitting[number] if number < len(fitting) else _encounter(world, item)
             if row is not None:
                 found[id(row)].append(item)
@@ -140,6 +140,10 @@ def costs(world: World, visits: Visits, periods: list[PayerPeriod], vocabulary: 
 
 
 def _amounts(items: list[Item]) -> Record:
+    """What a row's items come to; nothing without an item."""
+    if not items:
+        return {}
+
     def total(*wanted: tuple[str, str, dict[str, str]]) -> Decimal | None:
         found = [item.total(kind, amount, **values) for item in items for kind, amount, values in wanted]
         known = [one for one in found if one is not None]
