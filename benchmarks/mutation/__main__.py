@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.mutation.equivalents import reason_of
 from benchmarks.mutation.mutants import Mutant
-from benchmarks.mutation.results import Result, add_result, read_results, survivors, table_by
+from benchmarks.mutation.results import Result, add_result, make_result, read_results, survivors, table_by
 from benchmarks.mutation.sampling import order_mutants, share_out
 from benchmarks.mutation.scratch import Scratch
 from benchmarks.mutation.server import start_server
@@ -52,7 +52,11 @@ def run(options: argparse.Namespace) -> None:
         raise SystemExit(f"Tests fail without any change, so that a failure says nothing:\n{problem}")
     lived = first_look(options, known, scratch)
     for mutant in one_of_each(options, known):
-        if is_asked(options, known.get(mutant.id)):
+        if not is_asked(options, known.get(mutant.id)):
+            continue
+        if mutant.id in lived and reason_of(mutant):  # nothing that takes longer could tell it either
+            keep(options, known, make_result(mutant, "survived", "", "pytest, the first look alone", 0.0))
+        else:
             keep(options, known, scratch.judge(mutant, has_lived=mutant.id in lived))
 
 

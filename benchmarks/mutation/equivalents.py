@@ -117,6 +117,18 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
         context=r"batch if <len\(kept\) == size> else _keep",
         reason="A batch of which all lines are kept is that batch; the branch saves a copy.",
     ),
+    Equivalence(
+        file=r"sql/view/clinical_event",
+        operator="comparison",
+        context=r"WHEN routed\.target_rank <>> 1\s+THEN content_key",
+        reason="The key of a first target is never asked for.",
+    ),
+    Equivalence(
+        file=r"sql/transform/location",
+        operator="join",
+        context=r"<INNER> JOIN content_id",
+        reason="Every key was given its id just before.",
+    ),
 )
 
 

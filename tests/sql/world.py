@@ -26,6 +26,11 @@ from tests.sql.cases import NAME_COLUMNS, ROOT, VOCABULARY, Case, Snapshots
 RESIDENT = ROOT / "resident"
 ROUTED = ("condition_occurrence", "drug_exposure", "procedure_occurrence", "measurement", "observation", "device_exposure", "specimen")
 KEYS = {"observation_period": "person_id", "death": "person_id", "fact_relationship": "fact_id_1"}
+ERA_CONTENT = {
+    "condition_era": ("person_id", "condition_concept_id", "condition_era_start_date"),
+    "drug_era": ("person_id", "drug_concept_id", "drug_era_start_date"),
+    "dose_era": ("person_id", "drug_concept_id", "unit_concept_id", "dose_value", "dose_era_start_date"),
+}
 Connection = psycopg.Connection[dict[str, Any]]
 CaseName = tuple[Case, str]
 
@@ -183,7 +188,7 @@ def _name_places(connection: Connection, world: World, by_prefix: dict[str, Case
 
 
 def _name_contents(connection: Connection, world: World) -> None:
-    """Ids that stand for content: a second target is its source row's name and a +; eras have none."""
+    """Ids that stand for content: a second target is its source row's name and a +; an era, whose key must stay what it is, is 'era'."""
     for table in transforms():
         key = f"{table}_id"
         rows = [row for row in world.tables[table] if "person_id" in row and key in row and row[key] not in world.names]
@@ -192,8 +197,22 @@ def _name_contents(connection: Connection, world: World) -> None:
             if table == "payer_plan_period":
                 text = f"{row['payer_source_value']} {row['payer_plan_period_start_date']}"
             world.names[row[key]] = (case, text)
+        if table in ERA_CONTENT:
+            _name_eras(connection, world, table)
         if table in ROUTED:
             _name_second_targets(connection, world, table, [row[key] for row in rows])
+
+
+def _name_eras(connection: Connection, world: World, table: str) -> None:
+    """An id keeps its era over versions of the SQL only while its key is made in the same way: another key has no name."""
+    content = ", ".join(f"cdm.{column}::text" for column in ERA_CONTENT[table])
+    statement = f"""
+        SELECT cdm.{table}_id AS id FROM cdm.{table} AS cdm INNER JOIN cdm_state.content_id
+        ON content_id.id = cdm.{table}_id AND content_id.id_key = cdm_state.content_key('{table}', {content})
+    """
+    for row in connection.execute(statement):  # type: ignore[call-overload]
+        if row["id"] in world.names:
+            world.names[row["id"]] = (world.names[row["id"]][0], "era")
 
 
 def _name_second_targets(connection: Connection, world: World, table: str, ids: list[int]) -> None:
