@@ -27,27 +27,33 @@ WITH study AS (
         imaging_studies.date::date
 ),
 
+-- only of studies without a procedure of their own
 performed AS (
     SELECT DISTINCT
-        patient,
-        encounter,
-        code,
-        start::date AS start_date
-    FROM procedures
+        study.patient,
+        study.encounter,
+        study.id
+    FROM study
+    INNER JOIN procedures
+        ON
+            study.patient = procedures.patient
+            AND study.encounter = procedures.encounter
+            AND study.procedure_code = procedures.code
+            AND study.study_date = procedures.start::date
+    WHERE study.own_procedures = 0
 )
 
 SELECT min(study.row_id) AS row_id
 FROM study
-LEFT JOIN performed
+LEFT JOIN performed -- a study without an encounter has none
     ON
         study.patient = performed.patient
         AND study.encounter = performed.encounter
-        AND study.procedure_code = performed.code
-        AND study.study_date = performed.start_date
+        AND study.id = performed.id
 GROUP BY
     study.patient,
     study.encounter,
     study.id
 HAVING
     sum(study.own_procedures) = 0
-    AND count(performed.code) = 0
+    AND count(performed.id) = 0
