@@ -15,7 +15,7 @@ WITH study AS (
         imaging_studies.procedure_code,
         imaging_studies.date::date AS study_date,
         min(imaging_studies.row_id) AS row_id,
-        count(procedure_occurrence.procedure_occurrence_id) AS own_procedures
+        bool_or(procedure_occurrence.procedure_occurrence_id IS NOT NULL) AS has_own
     FROM imaging_studies
     LEFT JOIN procedure_occurrence
         ON imaging_studies.row_id = procedure_occurrence.procedure_occurrence_id
@@ -40,7 +40,7 @@ performed AS (
             AND study.encounter = procedures.encounter
             AND study.procedure_code = procedures.code
             AND study.study_date = procedures.start::date
-    WHERE study.own_procedures = 0
+    WHERE NOT study.has_own
 )
 
 SELECT min(study.row_id) AS row_id
@@ -55,5 +55,5 @@ GROUP BY
     study.encounter,
     study.id
 HAVING
-    sum(study.own_procedures) = 0
+    NOT bool_or(study.has_own)
     AND count(performed.id) = 0
