@@ -25,6 +25,7 @@ from omop_inc.cdm.spec import cdm_tables
 from omop_inc.store import check_ledger
 from omop_inc.store.check_ledger import StoredResult, ValueChange
 from omop_inc.store.db import Connection, Database, fetch_value
+from omop_inc.store.schemas import columns
 
 # The tables of most rows, so that the last thread to end ends early.
 _LONG = ("measurement", "observation", "procedure_occurrence", "cost", "drug_exposure", "visit_detail", "visit_occurrence")
@@ -183,26 +184,28 @@ class Checker:
         for check_id, values in found.values.items():
             self._move_values(connection, check_id, values, part)
         part.counted |= {check.id for check in plan.checks}
-        for check in checks:
+        # Where as many rows violate a check as before, those that were shown go on being shown.
+        violated = [check for check in checks if part.counts[check.id].violated != self.stored[check.id].violated]
+        for check in violated:
             part.samples.pop(check.id)
-        self._sample(connection, checks, sides[-1], part)
+        self._sample(connection, violated, sides[-1], part)
 
     def _sides(self, table: str, plan: Plan) -> list[Side] | None:
         """The rows that go and those that come, each in its world; None where there are neither."""
         world = self.world
         before = replace(world, state="committed")
         staying = rows.moved_rows(before, table, plan.columns, plan.looked_up)
-        parts: list[list[sql.Composable]] = [[], []]
+        listed = columns(plan.columns)
         if table in world.changes.tables:
-            for one, target in zip(parts, rows.gone_and_added(world.schemas, table), strict=True):
-                one.append(sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(map(sql.Identifier, plan.columns)), target))
-        if staying is not None:
-            for one in parts:
-                one.append(staying)
-        if not parts[0]:
+            moving = [sql.SQL("SELECT {} FROM {}").format(listed, one) for one in rows.gone_and_added(world.schemas, table)]
+        elif staying is not None:
+            moving = [sql.SQL("SELECT {} FROM {} WHERE false").format(listed, world.table(table))] * 2
+        else:
             return None
-        old, new = (sql.SQL("({})").format(sql.SQL(" UNION ALL ").join(one)) for one in parts)
-        return [Side(world=before, rows=old, sign=-1), Side(world=world, rows=new)]
+        if staying is not None and plan.has_gender and "person" in world.changes.moved:  # the gender is what rows are grouped by
+            moving, staying = [sql.SQL(" UNION ALL ").join((one, staying)) for one in moving], None
+        old, new = (sql.SQL("({})").format(one) for one in moving)
+        return [Side(world=before, rows=old, sign=-1, staying=staying), Side(world=world, rows=new, staying=staying)]
 
     def _move_values(self, connection: Connection, check_id: str, values: counting.ValueRows, part: Part) -> None:
         known = check_ledger.read_values(connection, self.world.schemas, check_id, values)
