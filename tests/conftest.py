@@ -31,7 +31,17 @@ DSN_VARIABLE = "OMOP_INC_TEST_DSN"
 MEMORY_NEEDED = 6 << 30
 # Set by the session's first process for its xdist workers, which share one server.
 STATE_VARIABLE = "OMOP_INC_TEST_STATE_DIR"
-KEPT_VARIABLES = (DSN_VARIABLE, STATE_VARIABLE, SOURCE_VARIABLE, "OMOP_INC_POSTGRES_BIN", "OMOP_INC_TEST_HISTORIES", "OMOP_INC_TEST_KILLS")
+# Names a database with vocabulary and resident of tests/sql, so that none has to be made (benchmarks/mutation).
+RESIDENT_VARIABLE = "OMOP_INC_TEST_RESIDENT"
+KEPT_VARIABLES = (
+    DSN_VARIABLE,
+    RESIDENT_VARIABLE,
+    STATE_VARIABLE,
+    SOURCE_VARIABLE,
+    "OMOP_INC_POSTGRES_BIN",
+    "OMOP_INC_TEST_HISTORIES",
+    "OMOP_INC_TEST_KILLS",
+)
 # Enough for tests, which kill processes but never the machine; a session's server is thrown away.
 THROW_AWAY = {"fsync": "off", "full_page_writes": "off"}
 WORKSHOP = Path(__file__).parents[2] / "shared" / "data"

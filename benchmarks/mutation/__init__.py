@@ -7,6 +7,7 @@ In the order of use:
     sql_operators, sql_clauses, python_operators   the kinds of change
     sampling     a choice of them by seed, spread over files and kinds
     scratch      a copy of the project in which pytest tries each
+    nursery      the process that forks a child for each run of pytest
     equivalents  changes that are none, each with its reason
     results      what became of each, kept in a file; the page docs/mutation.md
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from benchmarks.mutation.equivalents import reason_of
 from benchmarks.mutation.mutants import Mutant
-from benchmarks.mutation.results import Result, add_result, read_results, survivors, table_by
+from benchmarks.mutation.results import Result, add_result, make_result, read_results, survivors, table_by
 from benchmarks.mutation.sampling import order_mutants, share_out
 from benchmarks.mutation.scratch import Scratch
 from benchmarks.mutation.server import start_server
 from benchmarks.mutation.targets import mutants_of, target_files
+from benchmarks.mutation.together import is_fit, pack
 
 
 def main() -> None:
@@ -22,6 +23,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--id", action="append", default=[], help="only these mutants, tried anew")
     parser.add_argument("--again", action="store_true", help="try survivors anew")
+    parser.add_argument("--prove", action="store_true", help="first see all the tests pass without any change (minutes)")
+    parser.add_argument("--pause", type=Path, help="while this file is there, no test begins")
     parser.add_argument("--kind", choices=("sql", "python", "all"), default="all")
     parser.add_argument("--report", action="store_true", help="print the tables of the results and stop")
     options = parser.parse_args()
@@ -43,14 +46,39 @@ def chosen(options: argparse.Namespace) -> Iterator[tuple[str, list[Mutant], int
 
 def run(options: argparse.Namespace) -> None:
     """Try what is wanted and not yet known."""
-    known = read_results(options.work / "results.jsonl")
-    scratch = Scratch(options.work / f"copy-{options.kind}", start_server(options.work / "server"))
+    known = {id_: result for id_, result in read_results(options.work / "results.jsonl").items() if id_ not in options.id}
+    scratch = Scratch(options.work / f"copy-{options.kind}", start_server(options.work / "server"), options.pause)
+    if options.prove and (problem := scratch.prove([file for file, _, _ in chosen(options)])):
+        raise SystemExit(f"Tests fail without any change, so that a failure says nothing:\n{problem}")
+    lived = first_look(options, known, scratch)
     for mutant in one_of_each(options, known):
-        result = known.get(mutant.id)
-        if result is None or options.id or (options.again and result.status == "survived"):
-            result = known[mutant.id] = scratch.judge(mutant)
-            add_result(options.work / "results.jsonl", result)
-            print(f"{result.status:9} {result.duration_s:6.1f} s  {result.file}:{result.line} {result.what}  [{result.killer}]", flush=True)
+        if not is_asked(options, known.get(mutant.id)):
+            continue
+        if mutant.id in lived and reason_of(mutant):  # nothing that takes longer could tell it either
+            keep(options, known, make_result(mutant, "survived", "", "pytest, the first look alone", 0.0))
+        else:
+            keep(options, known, scratch.judge(mutant, has_lived=mutant.id in lived))
+
+
+def first_look(options: argparse.Namespace, known: dict[str, Result], scratch: Scratch) -> set[str]:
+    """Try those together that can be; the ids of the mutants that lived through it."""
+    wanted = [one for one in one_of_each(options, known) if is_fit(one.file) and is_asked(options, known.get(one.id))]
+    for group in pack(wanted):
+        for result in scratch.judge_together(group):
+            keep(options, known, result)
+    return {mutant.id for mutant in wanted if is_asked(options, known.get(mutant.id))}
+
+
+def is_asked(options: argparse.Namespace, result: Result | None) -> bool:
+    """Whether a mutant is to be tried."""
+    return result is None or bool(options.again and result.status == "survived")
+
+
+def keep(options: argparse.Namespace, known: dict[str, Result], result: Result) -> None:
+    """Write a result down and tell it."""
+    known[result.id] = result
+    add_result(options.work / "results.jsonl", result)
+    print(f"{result.status:9} {result.duration_s:6.1f} s  {result.file}:{result.line} {result.what}  [{result.killer}]", flush=True)
 
 
 def one_of_each(options: argparse.Namespace, known: dict[str, Result]) -> Iterator[Mutant]:
@@ -62,7 +90,7 @@ def one_of_each(options: argparse.Namespace, known: dict[str, Result]) -> Iterat
             is_wanted = found[place].id in options.id if options.id and place < len(found) else valid[file] < wanted
             if place < len(found) and is_wanted:
                 yield found[place]
-                valid[file] += known[found[place].id].status != "invalid" if found[place].id in known else 0
+                valid[file] += known[found[place].id].status != "invalid" if found[place].id in known else 1
 
 
 def report(options: argparse.Namespace) -> None:

@@ -51,6 +51,84 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
         context=r"concat_ws\(<' '>",
         reason="line_kind only tells kinds apart, whatever stands between its parts.",
     ),
+    Equivalence(
+        file=r"sql/view/event_date",
+        operator="text",
+        context=r"SELECT\s+<'\w+'> AS source_table",
+        reason="Both readers of the view take the least and the greatest of all tables and never the table's name.",
+    ),
+    Equivalence(
+        file=r"sql/transform/",
+        operator="predicate",
+        context=r"FROM code_map\s+WHERE\s+<code_map\.ordinal > 1>|ordinal > 1\s+AND <code_map\.target_table = '\w+'>\s+\)",
+        reason="Saves the look at all rows where no code has a second target; the predicates on the row itself say the same.",
+    ),
+    Equivalence(
+        file=r"sql/transform/",
+        operator="and/or",
+        context=r"code_map\.ordinal > 1\s+<AND> code_map\.target_table = '\w+'\s+\)",
+        reason="Saves the look at all rows where no code has a second target; the predicates on the row itself say the same.",
+    ),
+    Equivalence(
+        file=r"sql/transform/",
+        operator="comparison",
+        context=r"code_map\.ordinal <>> 1\s+(AND code_map\.target_table = '\w+'\s+)?\)",
+        reason="Saves the look at all rows where no code has a second target; the predicates on the row itself say the same.",
+    ),
+    Equivalence(
+        file=r"sql/transform/",
+        operator="predicate",
+        context=r"AND <clinical_event\.ordinal > 1>",
+        reason="A second rank in a table is at least the second target of the code; the line spares the planner.",
+    ),
+    Equivalence(
+        file=r"sql/transform/cost",
+        operator="predicate",
+        context=r"FILTER \(WHERE <\w+ IS NOT NULL>\)",
+        reason="A sum passes by what is NULL; the filter saves memory.",
+    ),
+    Equivalence(
+        file=r"sql/transform/(drug|dose)_era",
+        operator="number",
+        context=r"WHERE drug_concept_id <> <0>",
+        reason="Concept 0 has no ancestors, so it is no ingredient's drug; the filter saves a look.",
+    ),
+    Equivalence(
+        file=r"sql/transform/fact_relationship",
+        operator="union",
+        context=r"reason_pair\s+<UNION ALL>\s+SELECT\s+site_pair",
+        reason="The rows that are written are made distinct in the end.",
+    ),
+    Equivalence(
+        file=r"omop_inc/(cdm/world|store/pairing|store/fates)",
+        operator="union",
+        context=r"<UNION ALL> SELECT \{(listed|names)\}|<UNION ALL> SELECT row_id",
+        reason="Each row has its row_id and is in one of the two alone.",
+    ),
+    Equivalence(
+        file=r"omop_inc/store/row_ids",
+        operator="predicate",
+        context=r"WHERE <row_id IS NOT NULL>\) AS numbered",
+        reason="string_agg passes by what is NULL, and hash beside NULL is NULL; the predicate saves the look.",
+    ),
+    Equivalence(
+        file=r"omop_inc/source/records",
+        operator="branch",
+        context=r"batch if <len\(kept\) == size> else _keep",
+        reason="A batch of which all lines are kept is that batch; the branch saves a copy.",
+    ),
+    Equivalence(
+        file=r"sql/view/clinical_event",
+        operator="comparison",
+        context=r"WHEN routed\.target_rank <>> 1\s+THEN content_key",
+        reason="The key of a first target is never asked for.",
+    ),
+    Equivalence(
+        file=r"sql/transform/location",
+        operator="join",
+        context=r"<INNER> JOIN content_id",
+        reason="Every key was given its id just before.",
+    ),
 )
 
 

@@ -1,7 +1,7 @@
 """The files that are changed, and the tests that concern each.
 
 Belongs here: facts about this project. Does not: how tests are run (scratch.py).
-A file's tests come cheapest first; a change counts as surviving only when all of them have passed.
+A file's tests stand in stages, the cheapest first; a change counts as surviving only when all of them have passed.
 """
 
 from collections.abc import Iterator
@@ -14,37 +14,50 @@ from omop_inc.cdm.transforms import transforms, views_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 SQL_FILES = ("sql/transform/*.sql", "sql/view/*.sql", "sql/query/resolve_*.sql")
-# The real exports take minutes; everything that they could tell a small history tells.
 _UNIT = "tests/unit/test_{}.py"
-_DELTAS, _HASHING = "tests/property/test_deltas.py", "tests/property/test_hashing.py"
-_HISTORIES = "tests/property/test_histories.py"
+_PROPERTY = "tests/property/test_{}.py"
 _INTEGRATION = "tests/integration/test_{}.py"
-_CASES = "tests/sql/test_cases.py"
+# An increment of small cases, then increments of several snapshots with the change feed, a run again and a rebuild at the end.
+_TABLES = "condition_occurrence or cost or fact_relationship or provider or visit_detail"
+_BRIEF = ("tests/sql/test_cases.py", "--brief", "-k", _TABLES)
+_INCREMENTS = ("tests/sql/test_cases.py", "-k", f"shared or ((changed_row or removed_row or repeated) and ({_TABLES}))")
+# Sixty people dense in what is hard, and thirty under a vocabulary that knows nothing, against the reading in plain Python.
+_ORACLE = ("tests/oracle/test_histories.py", "-k", "chosen_people or bare")
+# Histories of whole worlds (tests/property/test_histories.py, tests/oracle) and the real exports take minutes: left out, so that what only they
+# notice counts as alive.
+Stage = tuple[str, ...]
 
 
-def _integration(*names: str) -> tuple[str, ...]:
+def _unit(*names: str) -> Stage:
+    return tuple(_UNIT.format(one) for one in names)
+
+
+def _integration(*names: str) -> Stage:
     return tuple(_INTEGRATION.format(one) for one in names)
 
 
-PYTHON_FILES: dict[str, tuple[str, ...]] = {
-    "omop_inc/source/deltas.py": (_UNIT.format("deltas"), _DELTAS),
-    "omop_inc/source/hashing.py": (_UNIT.format("hashing"), _HASHING, _UNIT.format("snapshot"), _UNIT.format("records")),
-    "omop_inc/source/lines.py": (_UNIT.format("records"), _UNIT.format("hashing"), _HASHING),
-    "omop_inc/source/records.py": (_UNIT.format("records"), _HASHING, _UNIT.format("snapshot")),
-    "omop_inc/store/pairing.py": (*_integration("reload"), _HISTORIES),
-    "omop_inc/store/fates.py": (*_integration("quarantine"), _HISTORIES),
-    "omop_inc/store/intake.py": (*_integration("quarantine"), _HISTORIES),
-    "omop_inc/store/apply.py": (*_integration("quarantine"), _HISTORIES),
-    "omop_inc/store/state.py": (_UNIT.format("state"), *_integration("snapshots"), _HISTORIES),
-    "omop_inc/store/row_ids.py": ("tests/property/test_row_ids.py", _HISTORIES),
-    "omop_inc/cdm/scope.py": (_HISTORIES, _UNIT.format("transforms")),
-    "omop_inc/cdm/world.py": (_HISTORIES,),
-    "omop_inc/cdm/results.py": (_HISTORIES, *_integration("reload")),
-    "omop_inc/cdm/publish.py": (_HISTORIES, *_integration("reload")),
-    "omop_inc/runs/detect.py": (_UNIT.format("detect"), *_integration("snapshots"), _HISTORIES),
-    "omop_inc/runs/increment.py": (*_integration("snapshots"), _HISTORIES),
-    "omop_inc/runs/guards.py": _integration("guards"),
-    "omop_inc/runs/accounting.py": (_UNIT.format("accounting"), *_integration("quarantine"), _HISTORIES),
+_HASHES: Stage = (*_unit("hashing", "records", "snapshot", "parts"), _PROPERTY.format("hashing"))
+PYTHON_FILES: dict[str, tuple[Stage, ...]] = {
+    "omop_inc/source/deltas.py": ((*_unit("deltas"), _PROPERTY.format("deltas")), _BRIEF, _INCREMENTS),
+    "omop_inc/source/hashing.py": (_HASHES, _BRIEF, _INCREMENTS),
+    "omop_inc/source/lines.py": (_HASHES, _BRIEF, _INCREMENTS),
+    "omop_inc/source/records.py": (_HASHES, _BRIEF, _INCREMENTS),
+    "omop_inc/source/parts.py": (_HASHES, _integration("parts")),
+    "omop_inc/store/pairing.py": (_BRIEF, _INCREMENTS, _integration("reload", "append")),
+    "omop_inc/store/fates.py": (_BRIEF, _INCREMENTS, _integration("quarantine")),
+    "omop_inc/store/intake.py": (_BRIEF, _INCREMENTS, _integration("quarantine", "append")),
+    "omop_inc/store/apply.py": (_BRIEF, _INCREMENTS, _integration("quarantine")),
+    "omop_inc/store/state.py": (_unit("state"), _integration("state"), _BRIEF, _INCREMENTS, _integration("snapshots")),
+    "omop_inc/store/row_ids.py": ((_PROPERTY.format("row_ids"),), (*_integration("snapshots"), "-k", "only_row"), _BRIEF, _INCREMENTS),
+    "omop_inc/store/staging.py": (_unit("staging"), _BRIEF, _INCREMENTS, _integration("quarantine")),
+    "omop_inc/cdm/scope.py": (_unit("transforms"), _BRIEF, _INCREMENTS),
+    "omop_inc/cdm/world.py": (_BRIEF, _INCREMENTS),
+    "omop_inc/cdm/results.py": (_BRIEF, _INCREMENTS, _integration("reload", "mapping_settings")),
+    "omop_inc/cdm/publish.py": (_BRIEF, _INCREMENTS, _integration("reload")),
+    "omop_inc/runs/detect.py": (_unit("detect"), _BRIEF, _INCREMENTS, _integration("snapshots")),
+    "omop_inc/runs/increment.py": (_BRIEF, _INCREMENTS, _integration("snapshots", "accounting", "append")),
+    "omop_inc/runs/guards.py": (_integration("guards"),),
+    "omop_inc/runs/accounting.py": (_unit("accounting"), _BRIEF, _INCREMENTS, _integration("accounting", "quarantine")),
 }
 
 
@@ -66,12 +79,16 @@ def mutants_of(file: str, root: Path = PROJECT) -> Iterator[Mutant]:
             yield mutant
 
 
-def tests_of(file: str, root: Path = PROJECT) -> list[str]:
-    """What pytest is told for a file, in its order."""
+def stages_of(file: str, root: Path = PROJECT) -> list[list[str]]:
+    """What pytest is told for a file, in its order; a later stage is asked only when all of an earlier one have passed."""
     if not file.endswith(".sql"):
-        return [one for one in PYTHON_FILES[file] if (root / one).exists()]
+        stages = [[one for one in stage if not one.endswith(".py") or (root / one).exists()] for stage in PYTHON_FILES[file]]
+        return [stage for stage in stages if any(one.endswith(".py") for one in stage)]
     if "/query/" in file:
-        return [*_integration("code_map"), _CASES]
+        tables = "condition_occurrence or fact_relationship or specimen" if "codes" in file else "measurement or observation"
+        brief = ["tests/sql/test_cases.py", "--brief"]
+        return [list(_integration("code_map")), [*brief, "-k", tables], list(_ORACLE), brief]
     stem = Path(file).stem
     readers = [stem] if "/transform/" in file else [n for n, one in transforms().items() if any(view.name == stem for view in views_of(one))]
-    return ["tests/sql", "-k", " or ".join(readers)]
+    wanted = ["-k", " or ".join(readers)]
+    return [["tests/sql/test_cases.py", *wanted, "--brief"], list(_ORACLE), ["tests/sql", *wanted]]

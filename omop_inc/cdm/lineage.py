@@ -15,8 +15,7 @@ from psycopg.rows import dict_row
 
 from omop_inc.cdm.local_time import UTC, local_instant
 from omop_inc.cdm.outcomes import EVENT_TABLES, FATES
-from omop_inc.cdm.results import identity
-from omop_inc.cdm.spec import cdm_tables
+from omop_inc.cdm.spec import cdm_tables, identity
 from omop_inc.cdm.transforms import views
 from omop_inc.cdm.world import set_search_path
 from omop_inc.source.tables import SOURCE_TABLES

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from omop_inc.cdm.delta import PERSON_BESIDE
-from omop_inc.cdm.results import beside_columns, beside_name, identity
+from omop_inc.cdm.results import beside_columns, beside_name
 from omop_inc.cdm.spec import (
     CdmTable,
     cdm_tables,
     create_table,
     drop_foreign_key_statements,
     foreign_key_statements,
+    identity,
     index_statements,
     primary_key_statement,
     tables_of,

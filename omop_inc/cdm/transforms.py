@@ -36,6 +36,10 @@ START_ORDER = (
     "drug_exposure",
 )
 
+# The view of persons with a claim: of a person one row tells it, so it looks beyond the encounters of a scope.
+PRESENCE_VIEW = "claim_person"
+
+_UNIT = re.compile(r"^-- unit:\s*(\w+)", re.MULTILINE)
 _READS = re.compile(r"^-- reads:\s*(\w+)\s*(?:\(([^)]*)\))?", re.MULTILINE)
 _WRITES = re.compile(r"^-- writes:\s*(\w+)", re.MULTILINE)
 
@@ -46,6 +50,7 @@ class SqlFile:
 
     name: str  # of the file, which is that of the CDM table or view
     text: str
+    is_by_encounter: bool  # an encounter's rows follow from its own source rows, and the person's, alone
     reads: Reads  # name of a source table, view or CDM table -> columns
 
     @property
@@ -69,7 +74,10 @@ def _parse(folder: str, file: str) -> SqlFile:
     reads: dict[str, tuple[str, ...]] = {}
     for table, listed in _READS.findall(text):
         reads[table] = tuple(sorted({*reads.get(table, ()), *(c.strip() for c in listed.split(",") if c.strip())}))
-    return SqlFile(name=file, text=text, reads=reads)
+    units = _UNIT.findall(text)
+    if units not in ([], ["encounter"]):
+        raise ValueError(f"sql/{folder}/{file}.sql: expected no '-- unit:' or 'encounter', found {units}")
+    return SqlFile(name=file, text=text, is_by_encounter=bool(units), reads=reads)
 
 
 @functools.cache

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from omop_inc.cdm.publish import Written
-from omop_inc.cdm.results import identity
-from omop_inc.cdm.spec import CdmTable, cdm_tables
+from omop_inc.cdm.spec import CdmTable, cdm_tables, identity
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen
 from omop_inc.runs.full import build_beside

@@ -1,4 +1,5 @@
 -- Drugs and vaccines of a person: source rows whose standard concept is of the domain Drug.
+-- unit: encounter
 -- grain: one row per source row and Drug target
 -- reads: patients (id, deathdate)
 -- reads: clinical_event

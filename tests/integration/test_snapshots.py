@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.comparing import IdHistory, differences, exact_differences
-from tests.factories import joined, person_rows, row, small_world, uid
+from tests.factories import empty_world, joined, person_rows, row, small_world, uid
 from tests.stores import Cdm
 from tests.worlds import Change, History, write_snapshot
 
@@ -22,6 +22,14 @@ def test_a_then_b_then_a_ends_as_a_with_the_same_ids(cdm: Cdm, tmp_path: Path) -
     assert third.status == "applied"
     assert exact_differences(first, cdm.read()) == []
     assert third.generation == 3
+
+
+def test_id_of_the_only_row_goes_to_no_other(cdm: Cdm, tmp_path: Path) -> None:
+    world = empty_world()
+    for number in range(3):
+        world["patients"].append(row("patients", Id=uid("patients", number)))
+        cdm.run(write_snapshot(tmp_path / str(number), world))
+    assert cdm.query("SELECT count(*), count(DISTINCT person_id) FROM cdm.person") == [(3, 3)]
 
 
 def test_same_snapshot_again_writes_no_tuple_however_it_is_written(cdm: Cdm, tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ MORE_CONCEPTS = (
     ("ampere", "Unit", "UCUM", "A"), ("megagram", "Unit", "UCUM", "Mg"),
 )  # fmt: skip
 FIRST_OF_MORE = 2000000100
+# Concept 0, and a code of our own whose only target is not there.
+KNOWN_TO_BARE = ("0\t", "2000000003\t")
 
 
 def make_rich_vocabulary(folder: Path) -> Path:
@@ -57,6 +59,17 @@ def rich_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rich_vocabulary(rich_folder: Path) -> Vocabulary:
     """The same as the oracle reads it."""
     return read_vocabulary(rich_folder, UNIT_MAP)
+
+
+def make_bare_vocabulary(folder: Path) -> Path:
+    """A vocabulary that is next to empty: neither the fixed concepts of the mapping nor any code of the files."""
+    make_vocabulary(folder)
+    for file in folder.glob("*.csv"):
+        header, *rows = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        is_kept = file.name in ("VOCABULARY.csv", "DOMAIN.csv", "CONCEPT_CLASS.csv", "RELATIONSHIP.csv")
+        kept = rows if is_kept else [row for row in rows if row.startswith(KNOWN_TO_BARE)]
+        file.write_text("".join([header, *kept]), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,17 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from omop_inc.cdm.vocabulary import load_vocabulary
 from tests.conftest import CreateDatabase
 from tests.factories import World
 from tests.oracle.cdm import derive
-from tests.oracle.concepts import Vocabulary
+from tests.oracle.concepts import Vocabulary, read_vocabulary
+from tests.oracle.conftest import UNIT_MAP, make_bare_vocabulary
 from tests.oracle.crowd import crowd
 from tests.oracle.database import derived_lines, disagreements, read_cdm
 from tests.stores import Cdm
@@ -89,6 +92,18 @@ def test_chosen_people_are_as_the_oracle_says(laboratory: Laboratory, name: str)
 def test_chosen_changes_are_as_the_oracle_says(laboratory: Laboratory, name: str) -> None:
     history = History(crowd(range(4)))
     laboratory.play([history.step(changes) for changes in [[], *CHOSEN_CHANGES[name]]])
+
+
+def test_people_under_a_bare_vocabulary_are_as_the_oracle_says(create_database: CreateDatabase, tmp_path: Path) -> None:
+    """No row is lost for want of a concept, fixed or coded; each has 0 instead, in the table that its file says."""
+    folder, url = make_bare_vocabulary(tmp_path / "bare"), create_database()
+    with psycopg.connect(url) as connection:
+        load_vocabulary(connection, folder, "vocab")
+    written = write_snapshot(tmp_path / "snapshot", crowd(range(PEOPLE)))
+    cdm = Cdm(url, tmp_path / "state")
+    cdm.run_allowed(written, checks="warn")
+    found = disagreements(derived_lines(derive(written, read_vocabulary(folder, UNIT_MAP))), read_cdm(cdm.url, cdm.schema))
+    assert not found, "\n".join(found)
 
 
 @HOW

@@ -68,12 +68,16 @@ class Case:
         return hashlib.sha256(self.id.encode()).hexdigest()[:8]
 
     @cached_property
+    def folders(self) -> list[Path]:
+        """The folders of its snapshots, in order."""
+        return sorted((path for path in self.folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)) or [self.folder]
+
+    @cached_property
     def snapshots(self) -> list[Files]:
         """Its snapshots, each complete: a file that a later one leaves out is as before."""
-        folders = sorted((path for path in self.folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)) or [self.folder]
         result: list[Files] = []
         named: Files = {}
-        for folder in folders:
+        for folder in self.folders:
             named = named | {path.stem: read_csv(path) for path in sorted(folder.glob("*.csv")) if path.stem in SOURCE_TABLES}
             result.append(self._complete(named))
         return result

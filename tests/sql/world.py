@@ -21,11 +21,16 @@ from omop_inc.runs.snapshots import Kind, Request, apply_snapshot
 from omop_inc.settings import Settings
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.telling.summary import Summary
-from tests.sql.cases import NAME_COLUMNS, ROOT, Case, Snapshots
+from tests.sql.cases import NAME_COLUMNS, ROOT, VOCABULARY, Case, Snapshots
 
 RESIDENT = ROOT / "resident"
 ROUTED = ("condition_occurrence", "drug_exposure", "procedure_occurrence", "measurement", "observation", "device_exposure", "specimen")
 KEYS = {"observation_period": "person_id", "death": "person_id", "fact_relationship": "fact_id_1"}
+ERA_CONTENT = {
+    "condition_era": ("person_id", "condition_concept_id", "condition_era_start_date"),
+    "drug_era": ("person_id", "drug_concept_id", "drug_era_start_date"),
+    "dose_era": ("person_id", "drug_concept_id", "unit_concept_id", "dose_value", "dose_era_start_date"),
+}
 Connection = psycopg.Connection[dict[str, Any]]
 CaseName = tuple[Case, str]
 
@@ -84,18 +89,25 @@ class World:
                 return str(value)
 
 
-def build_world(cases: list[Case], url: str, folder: Path, *, is_alone: bool) -> World:
-    """Load cases step by step; cases that share a database come as increments to a resident who was there before."""
+def build_world(cases: list[Case], url: str, folder: Path, *, is_ready: bool) -> World:
+    """Load cases step by step: after the resident, where they share a database; a case that is alone into an empty one.
+
+    Args:
+        cases: What to load.
+        url: The database.
+        folder: For the snapshots.
+        is_ready: Whether the database is as the first step needs it; else the resident comes first.
+    """
+    is_alone = cases[0].is_alone
     world = World(cases=cases, is_alone=is_alone)
     settings = Settings(state_dir=folder / "state", database_url=url, workers=2)
-    resident = [] if is_alone else [Case(RESIDENT)]
-    snapshots = Snapshots(cases=cases + resident, is_sparse=is_alone)
+    snapshots = Snapshots(cases=cases if is_alone else [*cases, Case(RESIDENT)], is_sparse=is_alone)
     try:
-        if resident:
-            _apply(snapshots.write(0, folder / "0", resident), settings, cases[0].vocabulary)
+        if not is_ready:
+            prepare_resident(url, folder)
         for step in range(snapshots.steps):
             source = snapshots.write(step, folder / str(step + 1))
-            summary = _apply(source, settings, None if step or resident else cases[0].vocabulary)
+            summary = _apply(source, settings, cases[0].vocabulary if is_alone and not step else None)
             with psycopg.connect(url, row_factory=dict_row) as connection:
                 _note_names(connection, world)
                 query = "SELECT * FROM cdm_ledger.change_feed WHERE run_id = %s"
@@ -103,6 +115,27 @@ def build_world(cases: list[Case], url: str, folder: Path, *, is_alone: bool) ->
         world.rerun_status = _apply(source, settings, None).status
         _, error = apply_snapshot(Request(source=source, kind="verify"), settings)
         world.verify_problem = str(error) if error else None
+    except Exception as error:  # told by each case of the world, which is not built again for it
+        world.problem = "".join(traceback.format_exception(error))
+    return world
+
+
+def prepare_resident(url: str, folder: Path) -> None:
+    """Fill a database with the vocabulary and the resident: what cases that share a database come to."""
+    source = Snapshots(cases=[Case(RESIDENT)], is_sparse=False).write(0, folder / "resident")
+    _apply(source, Settings(state_dir=folder / "state", database_url=url, workers=2), VOCABULARY)
+
+
+def build_brief_world(cases: list[Case], url: str, folder: Path, *, is_ready: bool) -> World:
+    """Load cases of one snapshot as one increment to a database with the resident; nothing is checked or rebuilt."""
+    world = World(cases=cases, is_alone=False)
+    settings = Settings(state_dir=folder / "state", database_url=url, workers=2, checks="off")
+    try:
+        if not is_ready:
+            prepare_resident(url, folder)
+        _apply(Snapshots(cases=[*cases, Case(RESIDENT)], is_sparse=False).write(0, folder / "1"), settings, None)
+        with psycopg.connect(url, row_factory=dict_row) as connection:
+            _note_names(connection, world)
     except Exception as error:  # told by each case of the world, which is not built again for it
         world.problem = "".join(traceback.format_exception(error))
     return world
@@ -142,7 +175,9 @@ def _name_places(connection: Connection, world: World, by_prefix: dict[str, Case
             UNION SELECT id, address, city, zip, lat, lon FROM cdm_staging.organizations
             UNION SELECT id, address, city, zip, lat, lon FROM cdm_staging.providers
         )
-        SELECT location.location_id, address.id, coalesce(location.city, location.address_1, location.zip, 'somewhere') AS label
+        SELECT location.location_id, address.id, coalesce(
+            location.city, location.address_1, location.zip, trim_scale(location.latitude) || '/' || trim_scale(location.longitude), 'somewhere'
+        ) AS label
         FROM address INNER JOIN cdm.location ON location.address_1 IS NOT DISTINCT FROM left(address.address, 50)
             AND location.city IS NOT DISTINCT FROM left(address.city, 50) AND location.zip IS NOT DISTINCT FROM left(address.zip, 9)
             AND location.latitude IS NOT DISTINCT FROM address.lat AND location.longitude IS NOT DISTINCT FROM address.lon
@@ -153,7 +188,7 @@ def _name_places(connection: Connection, world: World, by_prefix: dict[str, Case
 
 
 def _name_contents(connection: Connection, world: World) -> None:
-    """Ids that stand for content: a second target is its source row's name and a +; eras have none."""
+    """Ids that stand for content: a second target is its source row's name and a +; an era, whose key must stay what it is, is 'era'."""
     for table in transforms():
         key = f"{table}_id"
         rows = [row for row in world.tables[table] if "person_id" in row and key in row and row[key] not in world.names]
@@ -162,8 +197,22 @@ def _name_contents(connection: Connection, world: World) -> None:
             if table == "payer_plan_period":
                 text = f"{row['payer_source_value']} {row['payer_plan_period_start_date']}"
             world.names[row[key]] = (case, text)
+        if table in ERA_CONTENT:
+            _name_eras(connection, world, table)
         if table in ROUTED:
             _name_second_targets(connection, world, table, [row[key] for row in rows])
+
+
+def _name_eras(connection: Connection, world: World, table: str) -> None:
+    """An id keeps its era over versions of the SQL only while its key is made in the same way: another key has no name."""
+    content = ", ".join(f"cdm.{column}::text" for column in ERA_CONTENT[table])
+    statement = f"""
+        SELECT cdm.{table}_id AS id FROM cdm.{table} AS cdm INNER JOIN cdm_state.content_id
+        ON content_id.id = cdm.{table}_id AND content_id.id_key = cdm_state.content_key('{table}', {content})
+    """
+    for row in connection.execute(statement):  # type: ignore[call-overload]
+        if row["id"] in world.names:
+            world.names[row["id"]] = (world.names[row["id"]][0], "era")
 
 
 def _name_second_targets(connection: Connection, world: World, table: str, ids: list[int]) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from omop_inc.source.deltas import Multiset, compare, select_new
+from omop_inc.source.deltas import Multiset, _suspects, compare, select_new
 
 
 def hashes(*values: int) -> np.ndarray:
@@ -42,3 +42,8 @@ def test_select_new_marks_nothing_when_nothing_is_new() -> None:
     rows = np.array([[5, 0], [7, 0]], dtype=np.uint64)
     assert not select_new(rows, compare(hashes(5, 7), hashes(5, 7)).new).any()
     assert select_new(rows[:0], compare(hashes(), hashes()).new).tolist() == []
+
+
+def test_value_that_each_side_holds_once_is_no_suspect() -> None:
+    one, other = (np.array(values, dtype=np.uint64) for values in ([1, 3, 5, 5, 7, 9], [1, 2, 5, 5, 7, 9, 9]))
+    assert _suspects(one, other).tolist() == [2, 3, 5, 9]

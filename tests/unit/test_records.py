@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from omop_inc.errors import SourceFileError
+from omop_inc.source import snapshot
 from omop_inc.source.records import Chunk, hash_records, read_chunks
 from omop_inc.source.snapshot import SourceFile, open_snapshot
 from omop_inc.source.tables import SOURCE_TABLES
@@ -219,6 +220,19 @@ def test_header_only_file_has_no_record(tmp_path: Path) -> None:
     file = conditions(tmp_path)
     assert hash_records(file).hashes.shape == (0, 2)
     assert list(read_chunks(file)) == []
+
+
+def test_each_wanted_record_is_found_in_blocks_with_and_without_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quoted = b'2020-01-01,,p1,e1,SNOMED-CT,%d,"two\nlines, and ""more"""'
+    plain = b"2020-01-02,,p2,e2,SNOMED-CT,%d,one line"
+    file = conditions(tmp_path, *(text % number for number, text in enumerate([plain, quoted, plain, plain, quoted, quoted, plain, plain])))
+    monkeypatch.setattr(snapshot, "BLOCK_BYTES", 96)  # one or two records
+    whole = read_all(file)
+    assert whole.line_numbers.tolist() == [2, 3, 5, 6, 7, 9, 11, 12]
+    for place in range(8):
+        chunk = read_all(file, want=np.arange(8) == place)
+        assert (chunk.indexes.tolist(), chunk.line_numbers.tolist()) == ([place], [whole.line_numbers[place]])
+        assert (chunk.hashes == whole.hashes[place]).all()
 
 
 def test_wanted_records_come_with_their_places(tmp_path: Path) -> None:
