@@ -67,7 +67,7 @@ def items_of(world: World) -> list[Item]:
 def _split(lines: list[SourceRow]) -> Iterator[Item]:
     """The nth line of each kind with the nth charge, in the order of amounts; lines beyond the charges with the last."""
     kinds = defaultdict(list)
-    for line in sorted(lines, key=lambda one: ordered(one["amount"], one["payments"], one["transfers"], one["transfertype"])):
+    for line in sorted(lines, key=_line_order):
         is_charge = line["type"] == "CHARGE"
         kinds["CHARGE" if is_charge else (line["type"], line["method"], line["transfertype"])].append(line)
     count = max(len(kinds.get("CHARGE", ())), 1)
@@ -76,6 +76,13 @@ def _split(lines: list[SourceRow]) -> Iterator[Item]:
         for number, line in enumerate(found):
             parts[min(number, count - 1)].append(line)
     return (Item(part) for part in parts)
+
+
+def _line_order(line: SourceRow) -> tuple[object, ...]:
+    """The order of lines of a kind: by the amount that counts, of equal charges those first that the person is billed."""
+    amount = {"CHARGE": "amount", "PAYMENT": "payments", "TRANSFERIN": "transfers"}.get(line["type"])
+    billed = line[amount] if amount and line["type"] != "PAYMENT" and line["transfertype"] == "p" else None
+    return ordered(line[amount] if amount else None, billed)
 
 
 def assign(world: World) -> dict[int, list[Item]]:
