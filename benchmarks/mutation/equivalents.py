@@ -18,6 +18,7 @@ class Equivalence:
     operator: str
     context: str  # regular expression over the text around the change, with <> where it is
     reason: str
+    becomes: str = ""  # what stands in its place, where that matters
 
 
 EQUIVALENCES: tuple[Equivalence, ...] = (
@@ -129,6 +130,74 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
         context=r"<INNER> JOIN content_id",
         reason="Every key was given its id just before.",
     ),
+    Equivalence(
+        file=r"omop_inc/source/deltas",
+        operator="condition",
+        context=r"if <not len\(new\.values\)>:\s+return mask",
+        becomes="False",
+        reason="Without a new value nothing is looked up and the same empty mask is given; the condition saves a look.",
+    ),
+    Equivalence(
+        file=r"sql/query/resolve_answers",
+        operator="min/max",
+        context=r"<min>\(concept_id\) AS concept_id,\s+count\(DISTINCT concept_id\)",
+        reason="Asked for only where there is one.",
+    ),
+    Equivalence(
+        file=r"sql/query/resolve_answers",
+        operator="union",
+        context=r"<UNION ALL>\s+-- 'Never smoked",
+        reason="The two differ in kind, and in neither is a text twice with one concept.",
+    ),
+    Equivalence(
+        file=r"omop_inc/source/lines",
+        operator="condition",
+        context=r"if <b.{4} in block>:\s+special =",
+        becomes="True",
+        reason="Only lines with a backslash are special; the condition saves the look at each.",
+    ),
+    Equivalence(
+        file=r"sql/transform/(dose|condition)_era",
+        operator="direction",
+        context=r"ORDER BY start_date, end_date<>\s+ROWS",
+        reason="Of rows that start on one day any order gives the same eras.",
+    ),
+    Equivalence(
+        file=r"sql/(transform/fact_relationship|view/reason_event)",
+        operator="join",
+        context=r"<LEFT> JOIN code_map\s+ON\s+(condition_code|reason)\.",
+        reason="Every code in use has a row in code_map, with concept 0 where nothing maps.",
+    ),
+    Equivalence(
+        file=r"sql/transform/fact_relationship",
+        operator="distinct",
+        context=r"SELECT <DISTINCT>\s+CASE WHEN direction",
+        reason="No pair of rows is linked twice: one condition per reason, one row per body site of a study.",
+    ),
+    Equivalence(
+        file=r"sql/transform/drug_era",
+        operator="distinct",
+        context=r"SELECT <DISTINCT> drug_concept_id\s+FROM drug_exposure",
+        reason="The next step makes its rows distinct.",
+    ),
+    Equivalence(
+        file=r"sql/transform/observation",
+        operator="join",
+        context=r"<INNER> JOIN allergies\s+ON allergy\.row_id = allergies\.row_id",
+        reason="The rows before it are those of allergies.",
+    ),
+    Equivalence(
+        file=r"sql/transform/cost",
+        operator="union",
+        context=r"<UNION ALL>\s+SELECT\s+'(Drug|Procedure)',\s+row_id",
+        reason="Each row has its row_id, so no two are alike.",
+    ),
+    Equivalence(
+        file=r"sql/view/place",
+        operator="swap columns",
+        context=r"<state_code AS spelling,\s+state_code>",
+        reason="Both columns are the same.",
+    ),
 )
 
 
@@ -137,6 +206,7 @@ def reason_of(mutant: Mutant) -> str:
     before, _, behind = mutant.around.partition("|")
     text = f"{before}<{mutant.before}>{behind}"
     for rule in EQUIVALENCES:
-        if rule.operator == mutant.operator and re.search(rule.file, mutant.file) and re.search(rule.context, text):
+        is_meant = rule.operator == mutant.operator and rule.becomes in ("", mutant.edit.text)
+        if is_meant and re.search(rule.file, mutant.file) and re.search(rule.context, text):
             return rule.reason
     return ""
