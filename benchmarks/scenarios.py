@@ -127,7 +127,7 @@ def _next(
 
 
 def _second_day(bench: Bench, *, size: float) -> Sample:
-    """Apply the day behind a day: the first increment after a load also makes what increments keep."""
+    """Apply the day behind a day: what the first increment after a load finds new is old by then."""
     loaded, first = bench.place.scaled(size), bench.place.mutated(size, 1)
     second = bench.place.mutated(size, 1, after=first)
     floor = floor_seconds("hash", second.folder, bench.server)

@@ -29,3 +29,8 @@ def has_person(table: str) -> bool:
 def scope_name(transform: str) -> str:
     """The run's table of a transform's persons."""
     return f"scope_{transform}"
+
+
+def encounter_scope_name(transform: str) -> str:
+    """The run's table of the encounters that a transform looks at, of persons whom it does not look at whole."""
+    return f"scope_{transform}_encounter"

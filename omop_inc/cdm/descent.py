@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import sql
 
-from omop_inc.cdm.lineage import CODED, NAMED_AFTER, THROUGH, Link, Row, content_keys, links, place_query, reaction_keys, read_cdm_row
+from omop_inc.cdm.lineage import CODED, NAMED_AFTER, THROUGH, TRANSITION_DAY, Link, Row, content_keys, links, place_query, reaction_keys, read_cdm_row
 from omop_inc.cdm.outcomes import EVENT_TABLES, FATES
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store.db import Connection, fetch_value
@@ -69,16 +69,16 @@ def _ahead(table: str, row: Row, person: Any) -> Iterable[tuple[Any, Any, str]]:
         places = place_query("place.row_id = %(row_id)s", "place.id_key")
         yield sql.SQL("SELECT 'location', content_id.id FROM content_id WHERE content_id.id_key IN ({})").format(places), row, "its address"
     if table == "payer_transitions":
-        query = (
-            "SELECT 'payer_plan_period', period.payer_plan_period_id FROM payer_plan_period AS period"
+        text = (
+            "SELECT 'payer_plan_period', period.payer_plan_period_id FROM payer_transitions AS own"
+            " INNER JOIN patients ON patients.id = own.patient INNER JOIN payer_plan_period AS period ON period.person_id = patients.row_id"
             " INNER JOIN content_id ON content_id.id = period.payer_plan_period_id"
-            " INNER JOIN patients ON patients.row_id = period.person_id WHERE period.person_id = %(person)s AND CASE"
-            " WHEN %(start_date)s::timestamp = date_trunc('year', patients.birthdate::timestamp) THEN patients.birthdate::date"
-            " ELSE %(start_date)s::date END BETWEEN payer_plan_period_start_date AND payer_plan_period_end_date"
-            " AND content_id.id_key = content_key('payer_plan_period', %(person)s::text, %(payer)s::text, %(plan_ownership)s::text,"
+            " WHERE own.row_id = %(row_id)s AND own.patient = %(patient)s"
+            " AND {} BETWEEN payer_plan_period_start_date AND payer_plan_period_end_date"
+            " AND content_id.id_key = content_key('payer_plan_period', patients.row_id::text, own.payer::text, own.plan_ownership,"
             " period.payer_plan_period_start_date::text)"
         )
-        yield query, {**row, "person": person}, "the period that it is merged into"
+        yield sql.SQL(text).format(TRANSITION_DAY), row, "the period that it is merged into"
     if table == "claims_transactions":
         yield _COST_OF_TRANSACTION, row, "the cost that its amount counts in"
 

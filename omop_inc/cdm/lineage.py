@@ -13,9 +13,9 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from omop_inc.cdm.local_time import UTC, local_instant
 from omop_inc.cdm.outcomes import EVENT_TABLES, FATES
-from omop_inc.cdm.results import identity
-from omop_inc.cdm.spec import cdm_tables
+from omop_inc.cdm.spec import cdm_tables, identity
 from omop_inc.cdm.transforms import views
 from omop_inc.cdm.world import set_search_path
 from omop_inc.source.tables import SOURCE_TABLES
@@ -44,8 +44,18 @@ class Link:
 
 
 def prepare(connection: Connection, schemas: Schemas) -> None:
-    """Let plain names lead to the committed CDM, image, state and vocabulary until the transaction ends."""
+    """Let plain names lead to the committed CDM, image, state and vocabulary until the transaction ends, and know the CDM's time zone."""
     set_search_path(connection, [schemas.cdm, schemas.staging, schemas.state, schemas.vocabulary])
+    made_in = "SELECT fingerprint ->> 'time_zone' FROM {} WHERE generation IS NOT NULL ORDER BY generation DESC LIMIT 1"
+    text = sql.SQL("SELECT set_config({}, coalesce((" + made_in + "), {}), true)")
+    execute(connection, text.format(sql.Literal(_ZONE), sql.Identifier(schemas.ledger, "run"), sql.Literal(UTC)))
+
+
+_ZONE = "omop_inc.time_zone"  # a setting of the session's transaction
+# The day on which a transition (`own`) of somebody in `patients` begins, as in transform/payer_plan_period.sql.
+TRANSITION_DAY = sql.SQL(
+    "CASE WHEN {0} = date_trunc('year', patients.birthdate::timestamp) THEN patients.birthdate::date ELSE ({0})::date END"
+).format(local_instant(sql.SQL("own.start_date"), sql.SQL("current_setting({})").format(sql.Literal(_ZONE)), is_period=True))
 
 
 def read_cdm_row(connection: Connection, table: str, row_id: int) -> Row | None:
@@ -171,14 +181,12 @@ def _behind_location(row: Row, _person: Any) -> tuple[Any, Any, str]:
 
 
 def _behind_payer_period(row: Row, person: Any) -> tuple[Any, Any, str]:
-    query = (
+    query = sql.SQL(
         "SELECT 'payer_transitions', own.row_id FROM payer_transitions AS own INNER JOIN content_id ON content_id.id = %(period)s"
-        " INNER JOIN patients ON patients.id = own.patient WHERE own.patient = %(patient)s AND CASE"
-        " WHEN own.start_date = date_trunc('year', patients.birthdate::timestamp) THEN patients.birthdate::date"
-        " ELSE own.start_date::date END BETWEEN %(start)s AND %(stop)s"
+        " INNER JOIN patients ON patients.id = own.patient WHERE own.patient = %(patient)s AND {} BETWEEN %(start)s AND %(stop)s"
         " AND content_id.id_key = content_key('payer_plan_period', %(person)s::text, own.payer::text, own.plan_ownership, %(start)s::date::text)"
         " ORDER BY own.start_date, own.row_id"
-    )
+    ).format(TRANSITION_DAY)
     parameters = {
         "period": row["payer_plan_period_id"], "patient": person[1], "person": person[0],
         "start": row["payer_plan_period_start_date"], "stop": row["payer_plan_period_end_date"],

@@ -38,10 +38,17 @@ def local_columns(table: SourceTable, alias: str, zone: str) -> sql.Composed:
     return sql.SQL(", ").join(listed)
 
 
-def _local(column: Column, alias: str, zone: str) -> sql.Composable:
-    """Midnight stands for a day without a time, and so does the last second where a year was written: neither moves."""
-    value = sql.Identifier(alias, column.staged)
-    days = ["00:00:00", "23:59:59"] if column.fold in ("period_start", "period_end") else ["00:00:00"]
-    return sql.SQL("CASE WHEN {0}::time IN ({1}) THEN {0} ELSE {0} AT TIME ZONE 'UTC' AT TIME ZONE {2} END AS {3}").format(
-        value, sql.SQL(", ").join(map(sql.Literal, days)), sql.Literal(zone), sql.Identifier(column.staged)
+def local_instant(value: sql.Composable, zone: sql.Composable, *, is_period: bool = False) -> sql.Composed:
+    """An instant as a clock in the zone shows it.
+
+    Midnight stands for a day without a time, and so does the last second where a year was written (a period's): neither moves.
+    """
+    days = ["00:00:00", "23:59:59"] if is_period else ["00:00:00"]
+    return sql.SQL("CASE WHEN {0}::time IN ({1}) THEN {0} ELSE {0} AT TIME ZONE 'UTC' AT TIME ZONE {2} END").format(
+        value, sql.SQL(", ").join(map(sql.Literal, days)), zone
     )
+
+
+def _local(column: Column, alias: str, zone: str) -> sql.Composable:
+    instant = local_instant(sql.Identifier(alias, column.staged), sql.Literal(zone), is_period=column.fold in ("period_start", "period_end"))
+    return sql.SQL("{} AS {}").format(instant, sql.Identifier(column.staged))

@@ -147,12 +147,19 @@ def count_row(connection: Connection, schemas: Schemas, table: str, row: Mapping
     return _count(connection, table, rows, committed_path(schemas))
 
 
-def _count(connection: Connection, table: str, rows: sql.Composable, path: list[str]) -> Counter[str]:
-    """Count the outcomes of some rows of a source table; the statements see them as `counted`."""
+def _count(connection: Connection, table: str, rows: sql.Composable, path: list[str], *, is_misjudged: bool = False) -> Counter[str]:
+    """Count the outcomes of some rows of a source table; the statements see them as `counted`.
+
+    Args:
+        is_misjudged: Whether the planner takes these rows for many more than they are, so that they must be counted out to it.
+    """
     set_search_path(connection, path)
-    execute(connection, sql.SQL("CREATE TEMP VIEW counted AS ") + rows)
+    kind = "TABLE" if is_misjudged else "VIEW"
+    execute(connection, sql.SQL(f"CREATE TEMP {kind} counted AS ") + rows)
+    if is_misjudged:
+        execute(connection, "ANALYZE pg_temp.counted")
     counts = Counter({outcome: int(count) for outcome, count in execute(connection, read_sql(f"accounting/{table}.sql"))})
-    execute(connection, "DROP VIEW pg_temp.counted")
+    execute(connection, f"DROP {kind} pg_temp.counted")
     execute(connection, "SET LOCAL search_path TO DEFAULT")
     return counts
 
@@ -200,7 +207,8 @@ def count_touched(connection: Connection, delta: Delta, *, is_after: bool) -> di
     found = _count_generic(connection, {table: rows for table, rows in touched.items() if FATES[table].is_generic}, path)
     for table, rows in touched.items():
         if not FATES[table].is_generic:
-            found[table] = _count(connection, table, rows, path)
+            # Few people have imaging studies, and these have thousands of rows: of an average person's share whole tables are joined.
+            found[table] = _count(connection, table, rows, path, is_misjudged=table == "imaging_studies")
     return found
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from omop_inc.cdm.delta import PERSON_BESIDE
-from omop_inc.cdm.results import beside_columns, beside_name, identity
+from omop_inc.cdm.results import beside_columns, beside_name
 from omop_inc.cdm.spec import (
     CdmTable,
     cdm_tables,
     create_table,
     drop_foreign_key_statements,
     foreign_key_statements,
+    identity,
     index_statements,
     primary_key_statement,
     tables_of,
@@ -46,7 +47,7 @@ def apply_difference(connection: Connection, schemas: Schemas, transform: str, r
     deleted = _delete(connection, target, gone, table)
     if transform in PERSON_BESIDE:
         beside = name(schemas.state, beside_name(transform))
-        _delete(connection, beside, gone, table)
+        _delete(connection, beside, gone, table, of_same_person=not table.primary_key)
         kept = beside_columns(transform)
         execute(connection, sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(beside, columns(kept), columns(kept), added))
     insert = sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2}").format(target, columns(table.columns), added)
@@ -55,8 +56,10 @@ def apply_difference(connection: Connection, schemas: Schemas, transform: str, r
     return Written(inserted=inserted, deleted=deleted)
 
 
-def _delete(connection: Connection, target: sql.Identifier, gone: sql.Identifier, table: CdmTable) -> int:
+def _delete(connection: Connection, target: sql.Identifier, gone: sql.Identifier, table: CdmTable, *, of_same_person: bool = False) -> int:
     where = sql.SQL("true") if table.name == "cdm_source" else _same(table, "old", "gone")
+    if of_same_person:  # by which the table is indexed; else all of it is read
+        where = where + sql.SQL(" AND old.person_id = gone.person_id")
     return execute(connection, sql.SQL("DELETE FROM {} AS old USING {} AS gone WHERE {}").format(target, gone, where)).rowcount
 
 

@@ -9,16 +9,19 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from omop_inc.cdm.delta import PERSON_BESIDE, Delta, has_person, scope_name
+from omop_inc.cdm.delta import PERSON_BESIDE, Delta, encounter_scope_name, has_person, scope_name
 from omop_inc.cdm.local_time import UTC, has_instants, local_columns
 from omop_inc.cdm.scope import build_scope
-from omop_inc.cdm.spec import CdmTable, cdm_tables, create_table, index_statements, primary_key_statement
+from omop_inc.cdm.spec import CdmTable, cdm_tables, create_table, identity, index_statements, primary_key_statement
 from omop_inc.cdm.transforms import EVENT_VIEW, ROUTED_VIEW, SqlFile, code_views, transforms, view_order, views
 from omop_inc.cdm.world import create_schema, create_view, create_views, set_search_path, world_path
 from omop_inc.errors import TransformError
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store.db import Connection, Database, execute, fetch_value, translate
 from omop_inc.store.schemas import Schemas, columns, name, row_of
+
+# The source tables whose rows have a price, and so a row of cost.
+PRICED_TABLES = ("encounters", "medications", "immunizations", "procedures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +32,6 @@ class Result:
     rows: int = 0  # of the result
     gone: int = 0  # committed rows that leave or are replaced
     added: int = 0  # rows that enter
-
-
-def identity(table: CdmTable) -> tuple[str, ...]:
-    """The columns that tell a CDM table's rows apart."""
-    if table.primary_key:
-        return table.primary_key
-    return ("person_id",) if table.name == "death" else table.columns
 
 
 def execute_transform(connection: Connection, transform: SqlFile, path: list[str]) -> None:
@@ -61,7 +57,6 @@ def execute_transform(connection: Connection, transform: SqlFile, path: list[str
 
 def create_result_tables(connection: Connection, schemas: Schemas) -> None:
     """Make what the transforms of an increment write, and the tables of the difference to the committed rows."""
-    execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} (transform text PRIMARY KEY)").format(name(schemas.run, "ran")))
     for transform in transforms():
         result = name(schemas.result, transform)
         execute(connection, create_table(cdm_tables()[transform], schemas.result, unlogged=True, constraints=False))
@@ -81,7 +76,6 @@ def run_increment(database: Database, delta: Delta, transform: str) -> Result:
         persons = build_scope(connection, delta, transform)
         if not persons:
             return Result()
-        execute(connection, sql.SQL("INSERT INTO {} VALUES (%s)").format(name(schemas.run, "ran")), (transform,))
         execute_transform(connection, transforms()[transform], world_path(schemas, transform))
         execute(connection, sql.SQL("ANALYZE {}").format(result))
         rows = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(result)))
@@ -91,10 +85,11 @@ def run_increment(database: Database, delta: Delta, transform: str) -> Result:
 
 def _empty(connection: Connection, schemas: Schemas, transform: str) -> None:
     """Empty what a try whose COMMIT was not answered may have left; a no-op at the first."""
-    execute(connection, sql.SQL("DELETE FROM {} WHERE transform = %s").format(name(schemas.run, "ran")), (transform,))
     tables = [name(schemas.result, transform), *(name(schemas.run, f"{kind}_{transform}") for kind in ("gone", "added"))]
     if has_person(transform):
         tables.append(name(schemas.run, scope_name(transform)))
+    if transforms()[transform].is_by_encounter:
+        tables.append(name(schemas.run, encounter_scope_name(transform)))
     for one in tables:
         execute(connection, sql.SQL("DELETE FROM {}").format(one))
 
@@ -125,12 +120,20 @@ def _difference(connection: Connection, delta: Delta, table: CdmTable) -> tuple[
 
 
 def _committed(delta: Delta, table: CdmTable) -> sql.Composed:
-    """The committed rows of a CDM table's persons in scope, with their person."""
+    """The committed rows of a CDM table's persons or encounters in scope, with their person."""
     schemas = delta.schemas
     committed = name(schemas.cdm, table.name)
     if not has_person(table.name):
         return sql.SQL("SELECT * FROM {}").format(committed)
-    scope = name(schemas.run, scope_name(table.name))
+    whole = _committed_of_persons(schemas, table)
+    if not transforms()[table.name].is_by_encounter:
+        return whole
+    of_encounters = _costs_of_encounters(schemas) if table.name == "cost" else _events_of_encounters(schemas, table)
+    return sql.SQL("{} WHERE scope.is_whole UNION ALL {}").format(whole, of_encounters)
+
+
+def _committed_of_persons(schemas: Schemas, table: CdmTable) -> sql.Composed:
+    scope, committed = name(schemas.run, scope_name(table.name)), name(schemas.cdm, table.name)
     if table.name == "fact_relationship":
         return sql.SQL("SELECT beside.* FROM {} AS beside INNER JOIN {} AS scope ON scope.person_id = beside.person_id").format(
             name(schemas.state, "fact_relationship_person"), scope
@@ -141,6 +144,39 @@ def _committed(delta: Delta, table: CdmTable) -> sql.Composed:
             " INNER JOIN {} AS image ON image.cost_id = beside.cost_id"
         ).format(name(schemas.state, "cost_person"), scope, committed)
     return sql.SQL("SELECT image.* FROM {} AS image INNER JOIN {} AS scope ON scope.person_id = image.person_id").format(committed, scope)
+
+
+def _events_of_encounters(schemas: Schemas, table: CdmTable) -> sql.Composed:
+    """The committed rows that name an encounter in scope as their visit_detail."""
+    return sql.SQL(
+        "SELECT image.* FROM {committed} AS image INNER JOIN {scope} AS scope ON scope.person_id = image.person_id"
+        " WHERE NOT scope.is_whole AND image.visit_detail_id IN (SELECT encounters.row_id FROM {encounters} AS seen"
+        " INNER JOIN {staged} AS encounters ON encounters.patient = seen.patient AND encounters.id = seen.encounter)"
+    ).format(
+        committed=name(schemas.cdm, table.name),
+        scope=name(schemas.run, scope_name(table.name)),
+        encounters=name(schemas.run, encounter_scope_name(table.name)),
+        staged=name(schemas.staging, "encounters"),
+    )
+
+
+def _costs_of_encounters(schemas: Schemas) -> sql.Composed:
+    """The committed costs of the priced rows of encounters in scope: a cost has the row_id of the row that has the price."""
+    priced = sql.SQL(" UNION ALL ").join(
+        sql.SQL(
+            "SELECT image.row_id, seen.patient FROM {} AS seen INNER JOIN {} AS image ON image.{} = seen.patient AND image.{} = seen.encounter"
+        ).format(
+            name(schemas.run, encounter_scope_name("cost")),
+            name(schemas.staging, table),
+            sql.Identifier(str(SOURCE_TABLES[table].patient)),
+            sql.Identifier(str(SOURCE_TABLES[table].encounter)),
+        )
+        for table in PRICED_TABLES
+    )
+    return sql.SQL(
+        "SELECT image.*, scope.person_id FROM ({}) AS priced INNER JOIN {} AS scope ON scope.patient = priced.patient"
+        " INNER JOIN {} AS image ON image.cost_id = priced.row_id"
+    ).format(priced, name(schemas.run, scope_name("cost")), name(schemas.cdm, "cost"))
 
 
 def full_path(schemas: Schemas) -> list[str]:

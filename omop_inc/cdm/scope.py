@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping
 
 from psycopg import sql
 
-from omop_inc.cdm.delta import Delta, has_person, scope_name
-from omop_inc.cdm.transforms import ROUTED_VIEW, SqlFile, all_reads, code_views, transforms, views, views_of
+from omop_inc.cdm.delta import Delta, encounter_scope_name, has_person, scope_name
+from omop_inc.cdm.transforms import PRESENCE_VIEW, ROUTED_VIEW, SqlFile, all_reads, code_views, transforms, views, views_of
 from omop_inc.cdm.world import create_schema, create_view, create_views
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
+
+# What PRESENCE_VIEW looks at.
+CLAIM_LINES = SOURCE_TABLES["claims_transactions"]
 
 
 def visible_rows(delta: Delta, table: SourceTable, names: Iterable[str]) -> list[sql.Composed]:
@@ -37,7 +40,7 @@ def _visible_rows(schemas: Schemas, table: SourceTable, names: Iterable[str]) ->
 
 
 def _owner(table: SourceTable) -> list[str]:
-    return [table.patient or "id"]
+    return [n for n in (table.patient or "id", table.encounter) if n is not None]
 
 
 def create_delta_views(connection: Connection, schemas: Schemas) -> None:
@@ -52,7 +55,7 @@ def create_delta_views(connection: Connection, schemas: Schemas) -> None:
         create_view(connection, name(schemas.delta, table), sql.SQL(" UNION ALL ").join(parts))
     path = [schemas.delta, schemas.run, schemas.state, schemas.vocabulary]
     create_views(connection, schemas.delta, [*code_views(), *_routed_views()], path)
-    execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} (target_table text, patient uuid)").format(name(schemas.run, "routed")))
+    execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} (target_table text, patient uuid, encounter uuid)").format(name(schemas.run, "routed")))
 
 
 def _routed_views() -> list[SqlFile]:
@@ -62,41 +65,90 @@ def _routed_views() -> list[SqlFile]:
 
 
 def gather_routed(connection: Connection, schemas: Schemas) -> None:
-    """Note which persons' delta rows go to which CDM table, once for all transforms."""
-    statement = sql.SQL("INSERT INTO {} SELECT DISTINCT target_table, patient FROM {}")
+    """Note of which persons and encounters delta rows go to which CDM table, once for all transforms."""
+    statement = sql.SQL("INSERT INTO {} SELECT DISTINCT target_table, patient, encounter FROM {}")
     execute(connection, statement.format(name(schemas.run, "routed"), name(schemas.delta, ROUTED_VIEW)))
 
 
 def create_scope_tables(connection: Connection, schemas: Schemas) -> None:
-    """Make the tables of each transform's persons, and the view of all persons before or after the run."""
+    """Make the tables of each transform's persons and encounters, and the view of all persons before or after the run."""
     for transform in filter(has_person, transforms()):
-        statement = sql.SQL("CREATE UNLOGGED TABLE {} (patient uuid PRIMARY KEY, person_id bigint NOT NULL)")
+        statement = sql.SQL("CREATE UNLOGGED TABLE {} (patient uuid PRIMARY KEY, person_id bigint NOT NULL, is_whole boolean NOT NULL)")
         execute(connection, statement.format(name(schemas.run, scope_name(transform))))
+        if transforms()[transform].is_by_encounter:
+            statement = sql.SQL("CREATE UNLOGGED TABLE {} (patient uuid, encounter uuid)")
+            execute(connection, statement.format(name(schemas.run, encounter_scope_name(transform))))
     query = sql.SQL("SELECT id AS patient, row_id AS person_id FROM {} UNION SELECT id, row_id FROM {}")
     create_view(connection, name(schemas.run, "known_person"), query.format(name(schemas.staging, "patients"), name(schemas.run, "patients_in")))
+    query = sql.SQL("SELECT id, patient, row_id FROM {} UNION ALL SELECT id, patient, row_id FROM {}")
+    create_view(
+        connection, name(schemas.run, "known_encounter"), query.format(name(schemas.staging, "encounters"), name(schemas.run, "encounters_in"))
+    )
 
 
 def build_scope(connection: Connection, delta: Delta, transform: str) -> int:
-    """Fill the table of a transform's persons (patient, person_id).
+    """Fill the table of a transform's persons (patient, person_id, is_whole), and of encounters where these are enough.
 
     Returns:
         The number of persons; for a transform without a person 1 if it must run, else 0.
     """
-    schemas, file = delta.schemas, transforms()[transform]
-    sources, cdm_reads = all_reads(file, with_routed=False)
+    file = transforms()[transform]
     if not has_person(transform):
+        sources, cdm_reads = all_reads(file, with_routed=False)
         return int(transform in (delta.forced | delta.whole) or _is_touched(connection, delta, sources, cdm_reads))
-    target = name(schemas.run, scope_name(transform))
-    parts = [*_source_persons(delta, sources), *_dimension_persons(delta, sources)]
-    if any(view.name == ROUTED_VIEW for view in views_of(file)):
-        parts.append(sql.SQL("SELECT patient FROM {} WHERE target_table = {}").format(name(schemas.run, "routed"), sql.Literal(transform)))
-    parts += [part for table, names in cdm_reads.items() for part in _upstream_persons(delta, table, names)]
-    wanted = sql.SQL(" UNION ").join(parts) if parts else sql.SQL("SELECT NULL::uuid AS patient WHERE false").format()
-    where = sql.SQL("true") if transform in delta.whole else sql.SQL("patient IN ({})").format(wanted)
-    statement = sql.SQL("INSERT INTO {} SELECT patient, min(person_id) FROM {} WHERE {} GROUP BY patient")
-    count = execute(connection, statement.format(target, name(schemas.run, "known_person"), where)).rowcount
+    target, known = name(delta.schemas.run, scope_name(transform)), name(delta.schemas.run, "known_person")
+    if transform in delta.whole:
+        statement = sql.SQL("INSERT INTO {} SELECT patient, min(person_id), true FROM {} GROUP BY patient")
+        count = execute(connection, statement.format(target, known)).rowcount
+    elif file.is_by_encounter:
+        count = _build_encounter_scope(connection, delta, file)
+    else:
+        statement = sql.SQL(
+            "INSERT INTO {} SELECT patient, min(person_id), true FROM {} WHERE patient IN (SELECT patient FROM ({}) AS seen) GROUP BY patient"
+        )
+        count = execute(connection, statement.format(target, known, _seen(delta, file))).rowcount
     execute(connection, sql.SQL("ANALYZE {}").format(target))
     return count
+
+
+def _build_encounter_scope(connection: Connection, delta: Delta, file: SqlFile) -> int:
+    """Fill the tables of persons and encounters; a person with something that belongs to no encounter is looked at whole."""
+    run = delta.schemas.run
+    encounters, target, known = name(run, encounter_scope_name(file.name)), name(run, scope_name(file.name)), name(run, "known_person")
+    execute(connection, sql.SQL("INSERT INTO {} SELECT DISTINCT patient, encounter FROM ({}) AS seen").format(encounters, _seen(delta, file)))
+    statement = sql.SQL(
+        "INSERT INTO {} SELECT seen.patient, min(known.person_id), bool_or(seen.encounter IS NULL)"
+        " FROM {} AS seen INNER JOIN {} AS known ON seen.patient = known.patient GROUP BY seen.patient"
+    )
+    count = execute(connection, statement.format(target, encounters, known)).rowcount
+    if PRESENCE_VIEW in {view.name for view in views_of(file)}:
+        # a line without an appointment may be of any of the person's encounters: its claim tells
+        statement = sql.SQL("UPDATE {} AS scope SET is_whole = true WHERE EXISTS (SELECT FROM {} WHERE patientid = scope.patient AND {} IS NULL)")
+        execute(connection, statement.format(target, name(delta.schemas.staging, CLAIM_LINES.name), sql.Identifier(str(CLAIM_LINES.encounter))))
+    statement = sql.SQL("DELETE FROM {} AS seen USING {} AS scope WHERE scope.patient = seen.patient AND scope.is_whole")
+    execute(connection, statement.format(encounters, target))
+    execute(connection, sql.SQL("ANALYZE {}").format(encounters))
+    return count
+
+
+def _seen(delta: Delta, file: SqlFile) -> sql.Composed:
+    """A query for the persons, and encounters or NULL, for whom something that a transform reads has changed."""
+    sources, cdm_reads = all_reads(file, with_routed=False)
+    parts = [*_source_persons(delta, sources), *_dimension_persons(delta, sources)]
+    shared = {view.name for view in views_of(file)}
+    if ROUTED_VIEW in shared:
+        routed = sql.SQL("SELECT patient, encounter FROM {} WHERE target_table = {}")
+        parts.append(routed.format(name(delta.schemas.run, "routed"), sql.Literal(file.name)))
+    if PRESENCE_VIEW in shared and CLAIM_LINES.name in delta.settled:
+        parts.append(_of_first_or_last_claim(delta))
+    parts += [part for table, names in cdm_reads.items() for part in _upstream_persons(delta, table, names)]
+    return sql.SQL(" UNION ALL ").join(parts) if parts else sql.SQL("SELECT NULL::uuid AS patient, NULL::uuid AS encounter WHERE false").format()
+
+
+def _place(table: SourceTable, alias: str) -> sql.Composed:
+    """The person of a source row, and its encounter or NULL."""
+    encounter = sql.SQL("NULL::uuid") if table.encounter is None else sql.Identifier(alias, table.encounter)
+    return sql.SQL("{} AS patient, {} AS encounter").format(sql.Identifier(alias, str(table.patient)), encounter)
 
 
 def _source_persons(delta: Delta, sources: Mapping[str, tuple[str, ...]]) -> list[sql.Composed]:
@@ -105,7 +157,7 @@ def _source_persons(delta: Delta, sources: Mapping[str, tuple[str, ...]]) -> lis
         facts = SOURCE_TABLES[table]
         if facts.patient is not None:
             for rows in visible_rows(delta, facts, names):
-                parts.append(sql.SQL("SELECT {} AS patient FROM ({}) AS seen").format(sql.Identifier(facts.patient), rows))
+                parts.append(sql.SQL("SELECT {} FROM ({}) AS seen").format(_place(facts, "seen"), rows))
     return parts
 
 
@@ -120,8 +172,8 @@ def _dimension_persons(delta: Delta, sources: Mapping[str, tuple[str, ...]]) -> 
                     continue
                 for rows in visible_rows(delta, SOURCE_TABLES[dimension], sources[dimension]):
                     parts.append(
-                        sql.SQL("SELECT image.{} AS patient FROM {} AS image WHERE image.{} IN (SELECT id FROM ({}) AS seen)").format(
-                            sql.Identifier(str(facts.patient)),
+                        sql.SQL("SELECT {} FROM {} AS image WHERE image.{} IN (SELECT id FROM ({}) AS seen)").format(
+                            _place(facts, "image"),
                             name(delta.schemas.staging, table),
                             sql.Identifier(reference.column),
                             rows,
@@ -130,18 +182,36 @@ def _dimension_persons(delta: Delta, sources: Mapping[str, tuple[str, ...]]) -> 
     return parts
 
 
+def _of_first_or_last_claim(delta: Delta) -> sql.Composed:
+    """Persons of whose claim lines (sql/view/claim_person.sql) none stays, so that all of their costs may be told otherwise."""
+    run, lines = delta.schemas.run, CLAIM_LINES.name
+    # a probe for each person: as a join it would be made over all lines of all persons
+    return sql.SQL(
+        "SELECT seen.patientid AS patient, NULL::uuid AS encounter FROM (SELECT patientid FROM {entered} UNION SELECT patientid FROM {gone}) AS seen"
+        " WHERE (SELECT true FROM {image} AS image WHERE image.patientid = seen.patientid AND image.type <> 'TRANSFEROUT'"
+        " AND NOT EXISTS (SELECT FROM {gone} AS gone WHERE gone.row_id = image.row_id) LIMIT 1) IS NULL"
+    ).format(entered=name(run, lines + "_in"), gone=name(run, lines + "_out"), image=name(delta.schemas.staging, lines))
+
+
 def _upstream_persons(delta: Delta, table: str, names: tuple[str, ...]) -> list[sql.Composed]:
-    """Persons for whom another transform of this run wrote something else in a column that is read."""
+    """Persons for whom another transform of this run wrote something else in a column that is read, and encounters of visit_detail."""
     if table not in delta.ran or not has_person(table):
         return []
     schemas = delta.schemas
-    listed = sql.SQL(", ").join(sql.Identifier(n) for n in dict.fromkeys(("person_id", *names)))
+    key = ("visit_detail_id",) if table == "visit_detail" else ()
+    listed = sql.SQL(", ").join(sql.Identifier(n) for n in dict.fromkeys(("person_id", *key, *names)))
     sides = [sql.SQL("SELECT {} FROM {}").format(listed, name(schemas.run, f"{kind}_{table}")) for kind in ("gone", "added")]
+    encounter = sql.SQL("NULL::uuid AS encounter")
+    joined: sql.Composable = sql.SQL("")
+    if table == "visit_detail":  # its id is the encounter's row_id
+        encounter = sql.SQL("encounters.id AS encounter")
+        joined = sql.SQL(
+            " INNER JOIN {} AS encounters ON encounters.patient = scope.patient AND encounters.row_id = differing.visit_detail_id"
+        ).format(name(schemas.run, "known_encounter"))
     return [
         sql.SQL(
-            "SELECT scope.patient FROM {} AS scope INNER JOIN (SELECT person_id FROM ({} EXCEPT ALL {}) AS differing) AS differing"
-            " ON differing.person_id = scope.person_id"
-        ).format(name(schemas.run, scope_name(table)), one, other)
+            "SELECT scope.patient, {} FROM {} AS scope INNER JOIN ({} EXCEPT ALL {}) AS differing ON differing.person_id = scope.person_id{}"
+        ).format(encounter, name(schemas.run, scope_name(table)), one, other, joined)
         for one, other in (sides, sides[::-1])
     ]
 

@@ -124,6 +124,13 @@ def text_limits() -> Mapping[str, Mapping[str, int]]:
     return MappingProxyType(limits)
 
 
+def identity(table: CdmTable) -> tuple[str, ...]:
+    """The columns that tell a CDM table's rows apart."""
+    if table.primary_key:
+        return table.primary_key
+    return ("person_id",) if table.name == "death" else table.columns
+
+
 def create_table(table: CdmTable, schema: str, *, unlogged: bool = False, constraints: bool = True) -> sql.Composed:
     """CREATE TABLE of the columns alone; the primary key is a statement of its own, for after the load.
 

@@ -1,4 +1,4 @@
-"""The SQL files of sql/transform and sql/view: their headers, what they read, and the waves in which they may run.
+"""The SQL files of sql/transform and sql/view: their headers, what they read, and which of them may run at once.
 
 Belongs here: parsing headers, the dependency graph. Does not: what rows a transform sees (store/scope.py).
 """
@@ -36,6 +36,10 @@ START_ORDER = (
     "drug_exposure",
 )
 
+# The view of persons with a claim: of a person one row tells it, so it looks beyond the encounters of a scope.
+PRESENCE_VIEW = "claim_person"
+
+_UNIT = re.compile(r"^-- unit:\s*(\w+)", re.MULTILINE)
 _READS = re.compile(r"^-- reads:\s*(\w+)\s*(?:\(([^)]*)\))?", re.MULTILINE)
 _WRITES = re.compile(r"^-- writes:\s*(\w+)", re.MULTILINE)
 
@@ -46,6 +50,7 @@ class SqlFile:
 
     name: str  # of the file, which is that of the CDM table or view
     text: str
+    is_by_encounter: bool  # an encounter's rows follow from its own source rows, and the person's, alone
     reads: Reads  # name of a source table, view or CDM table -> columns
 
     @property
@@ -69,7 +74,10 @@ def _parse(folder: str, file: str) -> SqlFile:
     reads: dict[str, tuple[str, ...]] = {}
     for table, listed in _READS.findall(text):
         reads[table] = tuple(sorted({*reads.get(table, ()), *(c.strip() for c in listed.split(",") if c.strip())}))
-    return SqlFile(name=file, text=text, reads=reads)
+    units = _UNIT.findall(text)
+    if units not in ([], ["encounter"]):
+        raise ValueError(f"sql/{folder}/{file}.sql: expected no '-- unit:' or 'encounter', found {units}")
+    return SqlFile(name=file, text=text, is_by_encounter=bool(units), reads=reads)
 
 
 @functools.cache
@@ -139,15 +147,3 @@ def waits() -> Mapping[str, frozenset[str]]:
     place = {name: at for at, name in enumerate(START_ORDER)}
     names = sorted(transforms(), key=lambda name: (place.get(name, len(place)), name))
     return {name: frozenset(all_reads(transforms()[name])[1]) for name in names}
-
-
-def waves() -> list[list[str]]:
-    """The transforms in groups: those of one wave need nothing of each other, and nothing of a later one."""
-    sorter = TopologicalSorter(waits())
-    sorter.prepare()
-    result = []
-    while sorter.is_active():
-        ready = sorted(sorter.get_ready())
-        result.append(ready)
-        sorter.done(*ready)
-    return result

@@ -35,13 +35,16 @@ def explain(
 
     The answer shows the row's values, patients' data among them. It goes to this terminal alone; nothing is logged.
     """
+    of_cdm = table is not None and row is not None and source is None and row_id is None
+    if not of_cdm and row_id is None and not (source and (key or own_id)):
+        raise SettingsError("Expected a CDM table and an id, or --row-id, or --source with --key or --id. See omop-inc explain --help.")
     settings = load_settings(database_url=database_url, cdm_schema=cdm_schema, state_dir=state_dir)
     schemas = Schemas(cdm=settings.cdm_schema, vocabulary=settings.vocabulary_schema)
     database = open_database(settings)
     try:
         with database.connection() as connection:
             require(connection, schemas)
-            if table is not None and row is not None and source is None and row_id is None:
+            if of_cdm and table is not None and row is not None:
                 lines = explain_cdm_row(connection, schemas, table, row, folder)
             else:
                 lines = explain_source_rows(connection, schemas, _find(connection, schemas, source, key, own_id, row_id), folder)
@@ -61,10 +64,9 @@ def _find(connection: Connection, schemas: Schemas, source: str | None, key: str
         raise SettingsError(f"'{source}' is no source table; expected one of {', '.join(sorted(SOURCE_TABLES))}.")
     if row_id is not None:
         found = held.find_by_row_id(connection, schemas, row_id, source)
-    elif source is not None and (key or own_id):
-        found = held.find_by_columns(connection, schemas, source, {**_columns(key), **({"id": own_id} if own_id else {})})
     else:
-        raise SettingsError("Expected a CDM table and an id, or --row-id, or --source with --key or --id. See omop-inc explain --help.")
+        assert source is not None  # or nothing was asked
+        found = held.find_by_columns(connection, schemas, source, {**_columns(key), **({"id": own_id} if own_id else {})})
     if not found:
         raise SettingsError("No such source row is loaded, held, or removed.")
     return found

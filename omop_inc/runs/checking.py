@@ -76,6 +76,8 @@ def check_increment(run: Run, delta: Delta) -> Checked | None:
         stored=stored,
         anew=run.last.fingerprint.get("vocabulary") != run.made_under["vocabulary"] or _time_zone(run.last) != run.settings.time_zone,
     )
+    with run.recorder.step("check"), run.database.connection() as connection:
+        checker = checker.with_touched(connection)
     return _check_and_tell(run, checker)
 
 

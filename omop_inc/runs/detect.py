@@ -17,7 +17,7 @@ from omop_inc.runs.scaffold import ready_scaffold
 from omop_inc.source.deltas import Delta64, Multiset, compare
 from omop_inc.source.hashing import digest_file, sum128
 from omop_inc.source.parts import split_file
-from omop_inc.source.records import check_count, hash_part, hash_records
+from omop_inc.source.records import Places, check_count, hash_part, hash_records, join_hashes
 from omop_inc.source.snapshot import Snapshot, SourceFile
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store.state import TableState, read_hashes
@@ -37,6 +37,7 @@ class Seen:
     rows: int  # records of the file
     hash_sum: int  # of the file's records
     hashes: Hashes128 | None = None  # (n, 2) in file order; None where the file is as it was
+    places: Places | None = None  # of the blocks of a large file without quotes
     delta: Delta64 | None = None  # None where the file is as it was
 
     @property
@@ -71,7 +72,7 @@ def detect_file(run: Run, crew: Crew, table: str, file: SourceFile | None, befor
     if digest.digest == before.file_digest and "file_digests" not in run.settings.without:
         return Seen(table=table, file=file, before=before, digest=digest.digest, rows=before.rows, hash_sum=before.hash_sum)
     run.ahead.begin(lambda: ready_scaffold(run))
-    hashes = _hash_file(file, crew, has_quotes=digest.has_quotes)
+    hashes, places = _hash_file(file, crew, has_quotes=digest.has_quotes)
     with run.database.connection() as connection:
         known = read_hashes(connection, run.schemas, table)
     delta = compare(np.sort(hashes[:, 0]), known)
@@ -85,18 +86,19 @@ def detect_file(run: Run, crew: Crew, table: str, file: SourceFile | None, befor
         rows=len(hashes),
         hash_sum=sum128(hashes),
         hashes=hashes,
+        places=places,
         delta=delta,
     )
 
 
-def _hash_file(file: SourceFile, crew: Crew, *, has_quotes: bool) -> Hashes128:
+def _hash_file(file: SourceFile, crew: Crew, *, has_quotes: bool) -> tuple[Hashes128, Places | None]:
     """Hash every record of a file: of a small one right here, of a large one in parts, shared with the crew."""
     parts = split_file(file, has_quotes=has_quotes)
     if len(parts) == 1:
-        return hash_records(file).hashes
-    hashes = np.concatenate(crew.each(hash_part, [(file, part) for part in parts]))
-    check_count(file, len(hashes))
-    return hashes
+        return hash_records(file).hashes, None
+    found = join_hashes(crew.each(hash_part, [(file, part) for part in parts]))
+    check_count(file, len(found.hashes))
+    return found.hashes, found.places
 
 
 def _absent(run: Run, table: str, file: SourceFile | None, before: TableState, *, keeps: bool) -> Seen:

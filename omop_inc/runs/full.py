@@ -15,6 +15,7 @@ from omop_inc.cdm.quality.checker import Checked
 from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, route_full, routed_sources, run_full
 from omop_inc.cdm.transforms import transforms, waits
 from omop_inc.crew import Crew
+from omop_inc.errors import CheckFailed
 from omop_inc.runs import accounting, checking, guards
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen, digest_snapshot
@@ -44,11 +45,15 @@ def full_load(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     _publish(run, built, outcome, checking.check_built(run))
 
 
-def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: bool = True) -> Built:
+def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: bool = True, expected: str | None = None) -> Built:
     """Build image and CDM of a snapshot beside the committed ones, with the ids of all rows that the store knows.
 
     Args:
         guarded: Whether a snapshot that would lose data is refused.
+        expected: Digest of the one snapshot that makes sense here.
+
+    Raises:
+        CheckFailed: If the folder is another snapshot; known as soon as the files are read.
     """
     is_first, schemas = run.last is None, run.schemas
     with run.database.connection() as connection:
@@ -63,6 +68,7 @@ def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: 
         write_row_ids(connection, schemas, ids)
     seen = {table: loaded[table].seen for table in seen}
     outcome.snapshot_digest = digest_snapshot({table: (one.rows, one.hash_sum) for table, one in seen.items()})
+    _check_expected(outcome.snapshot_digest, expected)
     for generation in fates.generations():
         run.each("settle", generation, lambda table: _settle(run, table))
     if guarded and run.settings.mode == "snapshot" and not is_first:
@@ -76,6 +82,11 @@ def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: 
     cdm_ids = run.each("account", list(outcomes.ID_TABLES), lambda table: _read_ids(run, table))
     run.summary.outcomes = run.each("account", largest_first(seen), lambda table: _count_outcomes(run, table, cdm_ids))
     return Built(seen=seen, loaded=loaded, written=written)
+
+
+def _check_expected(digest: str, expected: str | None) -> None:
+    if expected is not None and digest != expected:
+        raise CheckFailed(f"The folder's snapshot is {digest}, the CDM holds {expected}. Verify with the folder that was applied last.")
 
 
 def _read_ids(run: Run, table: str) -> outcomes.Ids:

@@ -64,7 +64,7 @@ def stage(run: Run, seen: Seen) -> None:
             intake.empty_intake_tables(connection, schemas, table)
         if seen.file is not None and seen.delta.new.total:
             want = select_new(seen.hashes, seen.delta.new)
-            taken = intake.stage_delta(run.database, schemas, seen.file, want, run.settings.chunk_rows)
+            taken = intake.stage_delta(run.database, schemas, seen.file, want, run.settings.chunk_rows, seen.places)
             counts.rows_in, counts.rows_new = taken.rows, taken.good
             if taken.rows != seen.delta.new.total:
                 raise StateMismatchError(f"'{seen.table}.csv' was changed while it was read. Start the run again when it is whole.")

@@ -14,6 +14,7 @@ from psycopg import sql
 from omop_inc import __version__
 from omop_inc.cdm import lookups
 from omop_inc.cdm.quality.rows import create_moved_tables
+from omop_inc.cdm.quality.touched import create_touched_table
 from omop_inc.cdm.results import create_result_tables
 from omop_inc.cdm.scope import create_delta_views, create_scope_tables
 from omop_inc.cdm.spec import cdm_tables
@@ -31,7 +32,7 @@ from omop_inc.store.schemas import Schemas
 # the space of deleted rows is used again when autovacuum has been there.
 TRUNCATE_BYTES = 8 << 20
 # Raise it when the form of the run's own tables changes otherwise than through the SQL files and the tables of facts.
-SCAFFOLD_VERSION = 3
+SCAFFOLD_VERSION = 4
 
 
 def ready_scaffold(run: Run) -> None:
@@ -59,6 +60,7 @@ def create_scaffold(connection: Connection, schemas: Schemas, time_zone: str) ->
     create_scope_tables(connection, schemas)
     create_result_tables(connection, schemas)
     create_moved_tables(connection, schemas, LOOKED_UP)
+    create_touched_table(connection, schemas)
     for transform in transforms():
         create_world(connection, schemas, transform, time_zone)
     _analyze(connection, [table for table, _ in _sizes(connection, schemas)])

@@ -123,7 +123,9 @@ def _recorded(run: Run, outcome: Outcome, work: Callable[[], None]) -> None:
                 ledger.write_run(run.session, run.schemas, row)
             ledger.write_timings(run.session, run.schemas, run.run_id, run.recorder.timings)
             ledger.prune(run.session, run.schemas, run.settings.keep_runs)
-        if run.summary.status in ("applied", "refused") or run.kind == "verify":
+        if run.summary.status == "applied":
+            _clear_applied(run)
+        elif run.summary.status == "refused" or run.kind == "verify":
             _clear(run)
 
 
@@ -133,6 +135,15 @@ def _clear(run: Run) -> None:
         drop_run_schemas(run)
     else:
         ready_scaffold(run)
+
+
+def _clear_applied(run: Run) -> None:
+    """Clear behind a run whose snapshot is committed: whatever happens now, it is applied; and let the next increment find its tables made."""
+    try:
+        _clear(run)
+        ready_scaffold(run)
+    except OmopIncError as error:
+        run.summary.warnings.append(f"The snapshot is applied; clearing up behind the run failed, and the next run does it: {error}")
 
 
 def _carry_out(run: Run, request: Request, snapshot: Snapshot, outcome: Outcome) -> None:

@@ -8,7 +8,7 @@ right number of fields in every line goes the plain way (lines.plain_batch); any
 (lines.careful_batch). Both give the same canonical lines.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
@@ -20,13 +20,14 @@ import numpy.typing as npt
 from omop_inc.errors import SourceFileError
 from omop_inc.source.hashing import hash_lines, truncated
 from omop_inc.source.lines import MAX_RECORD_BYTES, Batch, Layout, careful_batch, layout_of, plain_batch
-from omop_inc.source.snapshot import BLOCK_BYTES, Part, SourceFile, read_blocks
+from omop_inc.source.snapshot import BLOCK_BYTES, Part, SourceFile, open_binary, read_blocks
 from omop_inc.source.tables import SOURCE_TABLES
 
 if TYPE_CHECKING:
     import polars as pl
 
 Hashes128 = npt.NDArray[np.uint64]  # shape (n, 2): high and low 64 bits
+Places = npt.NDArray[np.int64]  # shape (n, 2): of each block the number of its first record in the file, and its place there in bytes
 
 CHUNK_ROWS = 50_000
 # A chunk ends at this size as well. It is held some five times (block, lines, columns, COPY): 4 MB keep a process of ours
@@ -88,6 +89,17 @@ class Hashes:
 
     hashes: Hashes128
     bad_count: int
+    places: Places  # of the blocks; right where no record holds a quote
+
+
+def join_hashes(parts: Sequence[Hashes]) -> Hashes:
+    """Put the hashes of a file's parts together."""
+    firsts = np.cumsum([0, *(len(part.hashes) for part in parts[:-1])])
+    return Hashes(
+        hashes=np.concatenate([part.hashes for part in parts]),
+        bad_count=sum(part.bad_count for part in parts),
+        places=np.concatenate([part.places + [first, 0] for part, first in zip(parts, firsts, strict=True)]),
+    )
 
 
 def hash_records(file: SourceFile, part: Part | None = None) -> Hashes:
@@ -98,18 +110,19 @@ def hash_records(file: SourceFile, part: Part | None = None) -> Hashes:
     """
     parts: list[Hashes128] = [np.empty((0, 2), dtype=np.uint64)]
     bad_count = 0
-    for _, batch in _batches(file, part):
+    places: list[tuple[int, int]] = []
+    for _, batch in _batches(file, part, places=places):
         parts.append(hash_lines(batch.lines))
         bad_count += len(batch.bad)
     hashes = np.concatenate(parts)
     if part is None:
         check_count(file, len(hashes))
-    return Hashes(hashes=hashes, bad_count=bad_count)
+    return Hashes(hashes=hashes, bad_count=bad_count, places=np.array(places, dtype=np.int64).reshape(-1, 2))
 
 
-def hash_part(_ask: object, file: SourceFile, part: Part) -> Hashes128:
+def hash_part(_ask: object, file: SourceFile, part: Part) -> Hashes:
     """Hash every record of a part of a file, in any process (crew.py)."""
-    return hash_records(file, part).hashes
+    return hash_records(file, part)
 
 
 def check_count(file: SourceFile, count: int) -> None:
@@ -124,7 +137,12 @@ def check_count(file: SourceFile, count: int) -> None:
 
 
 def read_chunks(
-    file: SourceFile, part: Part | None = None, *, chunk_rows: int = CHUNK_ROWS, want: npt.NDArray[np.bool_] | None = None
+    file: SourceFile,
+    part: Part | None = None,
+    *,
+    chunk_rows: int = CHUNK_ROWS,
+    want: npt.NDArray[np.bool_] | None = None,
+    places: Places | None = None,
 ) -> Iterator[Chunk]:
     """Read records as rows.
 
@@ -133,6 +151,7 @@ def read_chunks(
         part: What of it; None is all. Records and lines are counted from the part's start.
         chunk_rows: Records in a chunk, about: a chunk ends with the block that fills it.
         want: Which records, by their number in the file (as hash_records orders them); None is all.
+        places: Where the blocks begin, of a file without quotes: only those with a wanted record are read.
 
     Raises:
         SourceFileError: If the file is damaged, or, read whole, holds another number of records than the manifest says.
@@ -142,7 +161,8 @@ def read_chunks(
     pending: list[Batch] = []
     indexes: list[npt.NDArray[np.int64]] = []
     count = total = size_bytes = 0
-    for first, batch in _batches(file, part, want):
+    batches = _batches(file, part, want) if want is None or places is None else _wanted_batches(file, want, places)
+    for first, batch in batches:
         size = len(batch.lines)
         total = first + size
         kept = np.arange(size) if want is None else np.flatnonzero(want[first : first + size])
@@ -223,27 +243,52 @@ def _joined(batches: list[Batch]) -> Batch:
     return Batch(lines=lines, line_numbers=line_numbers, bad=bad, special=special)
 
 
-def _batches(file: SourceFile, part: Part | None = None, want: npt.NDArray[np.bool_] | None = None) -> Iterator[tuple[int, Batch]]:
+def _wanted_batches(file: SourceFile, want: npt.NDArray[np.bool_], places: Places) -> Iterator[tuple[int, Batch]]:
+    """Give the batches with a wanted record: on a day's 643 new rows of claims_transactions a tenth of the file is read."""
+    layout = layout_of(SOURCE_TABLES[file.table], file.header)
+    firsts, starts = places[:, 0], places[:, 1]
+    ends = np.append(starts[1:], file.identity[2])
+    with open_binary(file) as stream:
+        for block in np.unique(np.searchsorted(firsts, np.flatnonzero(want), side="right") - 1).tolist():
+            stream.seek(int(starts[block]))
+            data = stream.read(int(ends[block] - starts[block]))
+            first = int(firsts[block])
+            yield first, _batch(data, layout, first + 2, is_last=True)[0]  # line 1 is the header, each record a line
+
+
+def _batches(
+    file: SourceFile,
+    part: Part | None = None,
+    want: npt.NDArray[np.bool_] | None = None,
+    places: list[tuple[int, int]] | None = None,
+) -> Iterator[tuple[int, Batch]]:
     """Give a file's records in batches, in file order, each with the number of its first record.
 
     Blocks of which no record is wanted are left out: a block without quotes has as many records as lines, so they need
-    no cutting. On a day's 643 new rows of claims_transactions that is nine tenths of the file.
+    no cutting.
+
+    Args:
+        places: Takes the first record and the place in the file of each block; only of use where no record holds a quote.
     """
     layout = layout_of(SOURCE_TABLES[file.table], file.header)
     has_header = part is None or not part.start
     tail = b""
     first = 0  # number of the next record
     line = 1  # physical number of the next line, counted in the part
+    at = part.start if part else 0  # place in the file of the next line
     for data in read_blocks(file, part):
         cut = data.rfind(b"\n") + 1
         if not cut:
             tail = _bounded(tail + data, file, line)
             continue
         block, tail = tail + data[:cut], data[cut:]
+        at += len(block)
         if line == 1 and has_header:
             block, line = block[block.index(b"\n") + 1 :], 2
         if not block:
             continue
+        if places is not None:
+            places.append((first, at - len(block)))
         if want is not None and b'"' not in block:
             count = block.count(b"\n")
             if not want[first : first + count].any():

@@ -69,6 +69,13 @@ class SourceTable:
     repeated_id: RepeatedId = "rows"  # what one Id with different content means
 
     @property
+    def encounter(self) -> str | None:
+        """The staged column that names the encounter to which a row belongs; of encounters their own Id."""
+        if self.name == "encounters":
+            return "id"
+        return next((parent.column for parent in self.parents if parent.table == "encounters"), None)
+
+    @property
     def significant(self) -> tuple[Column, ...]:
         """The columns that are hashed and staged, in canonical order."""
         return tuple(column for column in self.columns if not column.volatile)

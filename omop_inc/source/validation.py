@@ -57,12 +57,17 @@ def failures_of(chunk: Chunk, table: str) -> list[Failure]:
     """
     if not chunk.lines:
         return []
-    if chunk.block is not None and not chunk.block.startswith(UTF8_BOM) and max(map(len, chunk.lines)) <= MAX_TEXT_BYTES:
-        places = dict(zip(chunk.names, chunk.layout.positions, strict=True))
-        ruled = {name: places[name] for name in _ruled(table)}
-        if _is_clean(frame_of_block(chunk.block, chunk.layout.width, ruled), table):
-            return []
+    if max(map(len, chunk.lines)) <= MAX_TEXT_BYTES and _is_clean(_screened(chunk, table), table):
+        return []
     return failures(chunk.frame, table)
+
+
+def _screened(chunk: Chunk, table: str) -> pl.DataFrame:
+    """The columns that have a rule, from the plain block where there is one, else with all others from the canonical lines."""
+    if chunk.block is None or chunk.block.startswith(UTF8_BOM):
+        return chunk.frame
+    places = dict(zip(chunk.names, chunk.layout.positions, strict=True))
+    return frame_of_block(chunk.block, chunk.layout.width, {name: places[name] for name in _ruled(table)})
 
 
 def failures(frame: pl.DataFrame, table: str) -> list[Failure]:

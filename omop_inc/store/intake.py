@@ -15,10 +15,9 @@ from omop_inc.crew import Ask
 from omop_inc.source.deltas import Delta64, Multiset
 from omop_inc.source.hashing import sum128
 from omop_inc.source.parts import lines_before
-from omop_inc.source.records import Chunk, read_chunks
+from omop_inc.source.records import Chunk, Places, read_chunks
 from omop_inc.source.snapshot import Part, SourceFile
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
-from omop_inc.source.validation import failures_of
 from omop_inc.store.copying import Copier
 from omop_inc.store.db import Connection, Database, connect_for_work, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
@@ -114,12 +113,14 @@ def empty_intake_tables(connection: Connection, schemas: Schemas, table: SourceT
         execute(connection, sql.SQL("DELETE FROM {}").format(name(schemas.run, table.name + suffix)))
 
 
-def stage_delta(database: Database, schemas: Schemas, file: SourceFile, want: NDArray[np.bool_], chunk_rows: int) -> Intake:
+def stage_delta(
+    database: Database, schemas: Schemas, file: SourceFile, want: NDArray[np.bool_], chunk_rows: int, places: Places | None = None
+) -> Intake:
     """COPY the wanted records of a file into the run's candidates, without ids."""
     intake, table = Intake(), SOURCE_TABLES[file.table]
     target = name(schemas.run, table.name + "_candidate")
     with database.connection() as connection, Copier(connection) as copier:
-        for chunk in read_chunks(file, chunk_rows=chunk_rows, want=want):
+        for chunk in read_chunks(file, chunk_rows=chunk_rows, want=want, places=places):
             checked = _check(chunk, table, intake)
             copier.write(copy_statement(target, all_columns(table)), row_lines(None, checked.hashes, checked.lines))
             copier.write(_bad_statement(schemas), _bad_lines(checked.bad))
@@ -182,6 +183,8 @@ def _copy_known(copier: Copier, image: sql.Composed, candidates: sql.Composed, f
 
 def _check(chunk: Chunk, table: SourceTable, intake: Intake) -> _Checked:
     """Validate a chunk and count it."""
+    from omop_inc.source.validation import failures_of  # a run that finds nothing new does without pandera and polars
+
     bad: list[tuple[object, ...]] = [(table.name, _hex_of(record.hash), record.line, None, record.rule, record.record) for record in chunk.bad]
     first_failure: dict[int, tuple[str, str]] = {}
     for failure in failures_of(chunk, table.name):

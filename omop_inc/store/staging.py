@@ -67,10 +67,11 @@ def create_staged(
 
 
 def index_staged(connection: Connection, schema: str, table: SourceTable) -> None:
-    """Index a staged table: by hash for removals, by person for scope, by Id where it must be found or be unique."""
-    by = {"row_hash", table.patient or "id"} | ({"id"} if table.repeated_id == "quarantine" else set())
-    for column in sorted(by):
-        execute(connection, sql.SQL("CREATE INDEX ON {} ({})").format(name(schema, table.name), sql.Identifier(column)))
+    """Index a staged table: by hash for removals, by person and encounter for scope, by Id where it must be found or be unique."""
+    within = () if table.encounter in (None, "id") else (str(table.encounter),)
+    by = {("row_hash",), (table.patient or "id", *within)} | ({("id",)} if table.repeated_id == "quarantine" else set())
+    for names in sorted(by):
+        execute(connection, sql.SQL("CREATE INDEX ON {} ({})").format(name(schema, table.name), columns(names)))
 
 
 def hash_hex(hashes: NDArray[np.uint64]) -> list[bytes]:

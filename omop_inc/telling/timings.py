@@ -72,6 +72,8 @@ def timing_table(timings: list[StepTiming], *, at_least_s: float = 0.0) -> Table
 
 def print_timings(timings: list[StepTiming], console: Console) -> None:
     """Show the timings; the many steps that took next to nothing are one line (the ledger holds them all)."""
-    console.print(timing_table(timings, at_least_s=SHOWN_FROM_S))
     short = [timing.duration_s for timing in timings if timing.duration_s < SHOWN_FROM_S]
-    console.print(f"and {len(short)} steps of less than {SHOWN_FROM_S} s: {sum(short):.3f} s")
+    if len(short) < len(timings):
+        console.print(timing_table(timings, at_least_s=SHOWN_FROM_S))
+    if short:
+        console.print(f"Steps of less than {SHOWN_FROM_S} s: {len(short)}, {sum(short):.3f} s together")

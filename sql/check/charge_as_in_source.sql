@@ -2,9 +2,11 @@
 -- grain: one row per person
 -- reads: claims_transactions (patientid, type, amount)
 -- reads: cost (total_charge)
--- looks up: patients
+-- reads: patients (id)
+-- balance: claims_transactions (amount where type = 'CHARGE')
+-- balance: cost (total_charge)
 -- scope: person
--- denominator: (SELECT DISTINCT patientid FROM claims_transactions) AS charged
+-- denominator: patients
 -- severity: warn
 -- source: docs/mapping/cost.md
 WITH charged AS (

@@ -1,82 +1,55 @@
--- Persons whose costs, by domain, do not add up to those of their encounters, medications, immunizations and procedures, to the cent.
--- grain: one row per person and domain
+-- Encounters, medications, immunizations and procedures without a cost, costs without one, and those whose person, domain or amount is not its.
+-- grain: one row per source row or cost
 -- reads: encounters (patient, base_encounter_cost)
 -- reads: medications (patient, totalcost)
 -- reads: immunizations (patient, base_cost)
 -- reads: procedures (patient, base_cost)
--- reads: cost (cost_domain_id, total_cost)
+-- reads: cost (cost_id, cost_domain_id, total_cost)
 -- looks up: patients
--- scope: person
--- denominator: (SELECT DISTINCT patient FROM encounters) AS seen
+-- scope: row
+-- denominator: (SELECT row_id FROM encounters UNION ALL SELECT row_id FROM medications UNION ALL SELECT row_id FROM immunizations
+-- denominator: UNION ALL SELECT row_id FROM procedures) AS priced
 -- severity: fail
 -- source: docs/mapping/cost.md
 WITH priced AS (
     SELECT
+        row_id,
         patient,
         'Visit' AS domain_id,
         base_encounter_cost AS amount
     FROM encounters
     UNION ALL
     SELECT
+        row_id,
         patient,
         'Drug',
         totalcost
     FROM medications
     UNION ALL
     SELECT
+        row_id,
         patient,
         'Drug',
         base_cost
     FROM immunizations
     UNION ALL
     SELECT
+        row_id,
         patient,
         'Procedure',
         base_cost
     FROM procedures
-),
-
-owed AS (
-    SELECT
-        patient,
-        domain_id,
-        sum(amount) AS amount,
-        count(*) AS rows
-    FROM priced
-    GROUP BY
-        patient,
-        domain_id
-),
-
-expected AS (
-    SELECT
-        patients.row_id AS person_id,
-        owed.domain_id,
-        owed.amount,
-        owed.rows
-    FROM owed
-    INNER JOIN patients
-        ON owed.patient = patients.id
-),
-
-recorded AS (
-    SELECT
-        person_id,
-        cost_domain_id AS domain_id,
-        sum(total_cost) AS amount,
-        count(*) AS rows
-    FROM cost
-    GROUP BY
-        person_id,
-        cost_domain_id
 )
 
-SELECT coalesce(expected.person_id, recorded.person_id) AS person_id
-FROM expected
-FULL JOIN recorded
-    ON
-        expected.person_id = recorded.person_id
-        AND expected.domain_id = recorded.domain_id
+SELECT coalesce(cost.cost_id, priced.row_id) AS cost_id
+FROM priced
+FULL JOIN cost
+    ON priced.row_id = cost.cost_id
+LEFT JOIN patients
+    ON cost.person_id = patients.row_id
 WHERE
-    expected.amount IS DISTINCT FROM recorded.amount
-    OR expected.rows IS DISTINCT FROM recorded.rows
+    cost.cost_id IS NULL
+    OR priced.row_id IS NULL
+    OR patients.id IS DISTINCT FROM priced.patient
+    OR cost.cost_domain_id IS DISTINCT FROM priced.domain_id
+    OR cost.total_cost IS DISTINCT FROM priced.amount

@@ -15,7 +15,7 @@ WITH study AS (
         imaging_studies.procedure_code,
         imaging_studies.date::date AS study_date,
         min(imaging_studies.row_id) AS row_id,
-        count(procedure_occurrence.procedure_occurrence_id) AS own_procedures
+        bool_or(procedure_occurrence.procedure_occurrence_id IS NOT NULL) AS has_own
     FROM imaging_studies
     LEFT JOIN procedure_occurrence
         ON imaging_studies.row_id = procedure_occurrence.procedure_occurrence_id
@@ -27,27 +27,33 @@ WITH study AS (
         imaging_studies.date::date
 ),
 
+-- only of studies without a procedure of their own
 performed AS (
     SELECT DISTINCT
-        patient,
-        encounter,
-        code,
-        start::date AS start_date
-    FROM procedures
+        study.patient,
+        study.encounter,
+        study.id
+    FROM study
+    INNER JOIN procedures
+        ON
+            study.patient = procedures.patient
+            AND study.encounter = procedures.encounter
+            AND study.procedure_code = procedures.code
+            AND study.study_date = procedures.start::date
+    WHERE NOT study.has_own
 )
 
 SELECT min(study.row_id) AS row_id
 FROM study
-LEFT JOIN performed
+LEFT JOIN performed -- a study without an encounter has none
     ON
         study.patient = performed.patient
         AND study.encounter = performed.encounter
-        AND study.procedure_code = performed.code
-        AND study.study_date = performed.start_date
+        AND study.id = performed.id
 GROUP BY
     study.patient,
     study.encounter,
     study.id
 HAVING
-    sum(study.own_procedures) = 0
-    AND count(performed.code) = 0
+    NOT bool_or(study.has_own)
+    AND count(performed.id) = 0

@@ -6,7 +6,7 @@
 -- reads: measurement (measurement_id, person_id, visit_occurrence_id, visit_detail_id)
 -- reads: observation (observation_id, person_id, visit_occurrence_id, visit_detail_id)
 -- reads: device_exposure (device_exposure_id, person_id, visit_occurrence_id, visit_detail_id)
--- looks up: visit_detail
+-- looks up: visit_detail (visit_detail_id)
 -- scope: row
 -- denominator: (SELECT condition_occurrence_id FROM condition_occurrence UNION ALL SELECT drug_exposure_id FROM drug_exposure
 -- denominator: UNION ALL SELECT procedure_occurrence_id FROM procedure_occurrence UNION ALL SELECT measurement_id FROM measurement

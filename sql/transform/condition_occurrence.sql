@@ -1,4 +1,5 @@
 -- Conditions of a person: source rows whose standard concept is of the domain Condition.
+-- unit: encounter
 -- grain: one row per source row and Condition target
 -- reads: patients (id)
 -- reads: clinical_event

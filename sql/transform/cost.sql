@@ -1,4 +1,5 @@
 -- What care cost, was charged and was paid: each cost of the source once, each claim transaction once.
+-- unit: encounter
 -- grain: one row per row of encounters, medications, immunizations and procedures
 -- reads: patients (id)
 -- reads: encounters (id, patient, start, base_encounter_cost, payer_coverage)
@@ -8,6 +9,7 @@
 -- reads: procedures (patient, encounter, start, stop, system, code, description, base_cost, reasoncode, reasondescription)
 -- reads: claims (id, patientid, appointmentid)
 -- reads: claim_line
+-- reads: claim_person
 -- reads: visit_detail (visit_detail_id, visit_occurrence_id)
 -- reads: payer_plan_period (payer_plan_period_id, person_id, payer_plan_period_start_date, payer_plan_period_end_date)
 -- reads: payer_plan_period (payer_source_value, plan_source_value, family_source_value)
@@ -324,11 +326,6 @@ priced_event AS (
         billed_to_patient
     FROM item_match
     WHERE row_id IS NOT NULL
-),
-
-claim_person AS (
-    SELECT DISTINCT patient
-    FROM claim_item
 ),
 
 event_day AS (

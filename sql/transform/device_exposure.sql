@@ -1,4 +1,5 @@
 -- Devices and supplies of a person: source rows whose standard concept is of the domain Device.
+-- unit: encounter
 -- grain: one row per source row and Device target
 -- reads: patients (id)
 -- reads: clinical_event

@@ -1,4 +1,5 @@
 -- Drugs and vaccines of a person: source rows whose standard concept is of the domain Drug.
+-- unit: encounter
 -- grain: one row per source row and Drug target
 -- reads: patients (id, deathdate)
 -- reads: clinical_event
@@ -92,6 +93,8 @@ SELECT
     END AS drug_exposure_end_date,
     CASE
         WHEN clinical_event.end_at IS NOT NULL THEN greatest(clinical_event.start_at, clinical_event.end_at)
+        -- a dose is given at one moment
+        WHEN clinical_event.source_table = 'immunizations' THEN clinical_event.start_at
     END AS drug_exposure_end_datetime,
     clinical_event.end_at::date AS verbatim_end_date,
     clinical_event.type_concept_id AS drug_type_concept_id,

@@ -1,4 +1,5 @@
 -- Measurements of a person: source rows whose standard concept is of the domain Measurement.
+-- unit: encounter
 -- grain: one row per source row and Measurement target
 -- reads: patients (id)
 -- reads: clinical_event

@@ -1,4 +1,5 @@
 -- Observations of a person: source rows whose standard concept is of no other domain, allergies and their reactions, body sites of imaging.
+-- unit: encounter
 -- grain: one row per source row and Observation target, one per reaction of an allergy, one per imaging study and body site
 -- reads: patients (id)
 -- reads: clinical_event

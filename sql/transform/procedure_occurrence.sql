@@ -1,4 +1,5 @@
 -- Procedures of a person: source rows whose standard concept is of the domain Procedure, and imaging studies that no procedure stands for.
+-- unit: encounter
 -- grain: one row per source row and Procedure target, and one per unmatched imaging study
 -- reads: patients (id)
 -- reads: clinical_event

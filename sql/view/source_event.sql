@@ -147,7 +147,7 @@ SELECT
         WHEN lower(system) IN ('rxnorm', 'http://www.nlm.nih.gov/research/umls/rxnorm') THEN 'RxNorm'
         WHEN lower(system) <> 'unknown' THEN system
         -- a SNOMED concept id has 6 to 18 digits, 00 or 10 before its check digit; Synthea's other allergens are RxNorm drugs
-        WHEN category = 'medication' AND code ~ '^\d{1,7}$' AND code !~ '^\d{3,}[01]0\d$' THEN 'RxNorm'
+        WHEN lower(category) = 'medication' AND code ~ '^\d{1,7}$' AND code !~ '^\d{3,}[01]0\d$' THEN 'RxNorm'
         ELSE 'SNOMED'
     END,
     CASE WHEN encounter IS NULL THEN 32817 ELSE 32827 END, -- EHR, EHR encounter record

@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from omop_inc.cdm import results
+from omop_inc.cdm.quality import violations
+from omop_inc.cdm.quality.queries import CheckQuery
 from omop_inc.cdm.transforms import SqlFile
 from omop_inc.cli import app
 from omop_inc.errors import CheckFailed, CheckFileError, SettingsError
@@ -73,6 +75,63 @@ def test_an_increment_looks_at_what_it_touches_and_a_repeat_at_nothing(cdm: Cdm,
     third = cdm.run(tmp_path / "b")
     assert third.status == "no_change"
     assert third.checks == {**second.checks, "counted": 0}
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The checks that are queries and that a run evaluates; to be emptied between runs."""
+    found: set[str] = set()
+    original = violations.run_query
+
+    def noting(connection: Connection, query: CheckQuery, *others: Any, **named: Any) -> violations.Found:
+        found.add(query.check.id)
+        return original(connection, query, *others, **named)
+
+    monkeypatch.setattr(violations, "run_query", noting)
+    return found
+
+
+def _step(cdm: Cdm, folder: Path, world: World, looked_at: set[str]) -> set[str]:
+    """Apply an increment; the kept counts are those of a full check."""
+    looked_at.clear()
+    cdm.run(write_snapshot(folder, world))
+    seen = set(looked_at)
+    assert disagreements(cdm) == []
+    return seen
+
+
+def test_a_change_touches_only_the_checks_that_can_see_it(cdm: Cdm, tmp_path: Path, looked_at: set[str]) -> None:
+    world = small_world(2)
+    cdm.run(write_snapshot(tmp_path / "a", world))
+    world["procedures"][0]["BASE_COST"] = "77.25"
+    assert _step(cdm, tmp_path / "b", world, looked_at) == {"cost_as_in_source"}
+    world["claims_transactions"][0]["AMOUNT"] = "1234.56"
+    assert _step(cdm, tmp_path / "c", world, looked_at) == set()  # charged and recorded alike
+    world["encounters"][0]["DESCRIPTION"] = "Another word for it"
+    assert _step(cdm, tmp_path / "d", world, looked_at) == {"empty_table"}  # which looks at tables, not at rows
+
+
+def test_charges_that_do_not_move_alike_are_found_and_forgotten_when_they_do(
+    cdm: Cdm, tmp_path: Path, looked_at: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = small_world(2)
+    cdm.run(write_snapshot(tmp_path / "a", world))
+    original = results.execute_transform
+
+    def dearer(connection: Connection, transform: SqlFile, path: list[str]) -> None:
+        original(connection, transform, path)
+        if transform.name == "cost":
+            execute(connection, "UPDATE cdm_run_result.cost SET total_charge = total_charge + 1")
+
+    world["claims_transactions"][0]["AMOUNT"] = "1234.56"
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "execute_transform", dearer)
+        assert "charge_as_in_source" in _step(cdm, tmp_path / "b", world, looked_at)
+    found = "SELECT violated, denominator FROM cdm_ledger.check_current WHERE check_id = 'charge_as_in_source'"
+    assert cdm.query(found) == [(1, 2)]
+    world["claims_transactions"][0]["AMOUNT"] = "1234.57"
+    assert "charge_as_in_source" in _step(cdm, tmp_path / "c", world, looked_at)
+    assert cdm.query(found) == [(0, 2)]
 
 
 def test_only_results_that_differ_are_kept_again(cdm: Cdm, tmp_path: Path) -> None:

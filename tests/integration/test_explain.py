@@ -66,6 +66,22 @@ def test_every_cdm_row_leads_to_source_rows_that_lead_back_to_it(cdm: Cdm, tmp_p
     }
 
 
+def test_transitions_and_periods_lead_to_each_other_in_another_time_zone(cdm: Cdm, tmp_path: Path) -> None:
+    world = busy_world()
+    world["payer_transitions"][0] |= {"START_DATE": "2019-03-01T02:30:00Z", "END_DATE": "2019-03-01T03:00:00Z"}  # an evening in February there
+    summary = cdm.run(write_snapshot(tmp_path / "a", world), time_zone="America/New_York")
+    assert summary.outcomes["payer_transitions"] == {"payer_plan_period": len(world["payer_transitions"])}
+    ((period, day),) = cdm.query(
+        "SELECT payer_plan_period_id, payer_plan_period_start_date::text FROM cdm.payer_plan_period WHERE payer_plan_period_end_date = '2019-02-28'"
+    )
+    assert day == "2019-02-28"
+    ((transition,),) = cdm.query("SELECT row_id FROM cdm_staging.payer_transitions WHERE start_date = '2019-03-01 02:30:00'")
+    assert f"payer_transitions.csv, row_id {transition}: loaded (a transition merged into this period)" in explain(cdm, "payer_plan_period", period)
+    with psycopg.connect(cdm.url) as connection:
+        (found,) = held.find_by_row_id(connection, SCHEMAS, transition, "payer_transitions")
+        assert f"-> payer_plan_period {period}" in "\n".join(explain_source_rows(connection, SCHEMAS, [found], None))
+
+
 def test_second_targets_and_reactions_lead_to_their_row(cdm: Cdm, tmp_path: Path) -> None:
     cdm.run(write_snapshot(tmp_path / "a", busy_world()))
     ((condition,),) = cdm.query("SELECT row_id FROM cdm_staging.conditions WHERE code = '900000001'")

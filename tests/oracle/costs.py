@@ -67,7 +67,7 @@ def items_of(world: World) -> list[Item]:
 def _split(lines: list[SourceRow]) -> Iterator[Item]:
     """The nth line of each kind with the nth charge, in the order of amounts; lines beyond the charges with the last."""
     kinds = defaultdict(list)
-    for line in sorted(lines, key=lambda one: ordered(one["amount"], one["payments"], one["transfers"], one["transfertype"])):
+    for line in sorted(lines, key=_line_order):
         is_charge = line["type"] == "CHARGE"
         kinds["CHARGE" if is_charge else (line["type"], line["method"], line["transfertype"])].append(line)
     count = max(len(kinds.get("CHARGE", ())), 1)
@@ -76,6 +76,13 @@ def _split(lines: list[SourceRow]) -> Iterator[Item]:
         for number, line in enumerate(found):
             parts[min(number, count - 1)].append(line)
     return (Item(part) for part in parts)
+
+
+def _line_order(line: SourceRow) -> tuple[object, ...]:
+    """The order of lines of a kind: by the amount that counts, of equal charges those first that the person is billed."""
+    amount = {"CHARGE": "amount", "PAYMENT": "payments", "TRANSFERIN": "transfers"}.get(line["type"])
+    billed = line[amount] if amount and line["type"] != "PAYMENT" and line["transfertype"] == "p" else None
+    return ordered(line[amount] if amount else None, billed)
 
 
 def assign(world: World) -> dict[int, list[Item]]:
@@ -90,7 +97,7 @@ def assign(world: World) -> dict[int, list[Item]]:
     found: dict[int, list[Item]] = defaultdict(list)
     for key, items in waiting.items():
         fitting = sorted(rows.get(key, ()), key=_price_order) if key[1] is not None else []
-        for number, item in enumerate(sorted(items, key=lambda one: one.order)):
+        for number, item in enumerate(sorted(items, key=lambda one: one.order) if len(items) > 1 else items):
             row = fitting[number] if number < len(fitting) else _encounter(world, item)
             if row is not None:
                 found[id(row)].append(item)
@@ -140,6 +147,10 @@ def costs(world: World, visits: Visits, periods: list[PayerPeriod], vocabulary: 
 
 
 def _amounts(items: list[Item]) -> Record:
+    """What a row's items come to; nothing without an item."""
+    if not items:
+        return {}
+
     def total(*wanted: tuple[str, str, dict[str, str]]) -> Decimal | None:
         found = [item.total(kind, amount, **values) for item in items for kind, amount, values in wanted]
         known = [one for one in found if one is not None]

@@ -4,7 +4,8 @@ Belongs here: reading and comparing. Does not: deriving (cdm.py), running anythi
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -23,9 +24,11 @@ REFERENCES = {
     "preceding_visit_detail_id", "parent_visit_detail_id", "cost_event_id", "observation_event_id", "fact_id_1",
     "fact_id_2",
 }  # fmt: skip
+# Source rows whose id no CDM row has.
+NEVER_NAMED = ("payers", "payer_transitions", "claims", "claims_transactions")
 SHOWN = 3
 
-Line = tuple[tuple[str, Any], ...]
+Line = frozenset[tuple[str, Any]]
 
 
 class Labels:
@@ -34,8 +37,11 @@ class Labels:
     def __init__(self, connection: psycopg.Connection[Record], schema: str) -> None:
         self.rows: dict[int, str] = {}
         for table, columns in COLUMNS.items():
-            for row in _read(connection, f"{schema}_staging", table):
-                self.rows[row["row_id"]] = row_label(table, {name: row[name] for name in columns.split()})
+            if table not in NEVER_NAMED:
+                names = columns.split()
+                for row in _read(connection, f"{schema}_staging", table, ["row_id", *names]):
+                    row_id = row.pop("row_id")
+                    self.rows[row_id] = row_label(table, row)
         self.contents = {table: _contents(connection, schema, table, self.rows) for table in BY_CONTENT}
 
     def of(self, table: str, column: str, value: int | None) -> str | None:
@@ -57,8 +63,9 @@ def _contents(connection: psycopg.Connection[Record], schema: str, table: str, r
     return found
 
 
-def _read(connection: psycopg.Connection[Record], schema: str, table: str) -> Iterator[Record]:
-    return iter(connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(schema, table))).fetchall())
+def _read(connection: psycopg.Connection[Record], schema: str, table: str, columns: Sequence[str] = ()) -> Iterator[Record]:
+    wanted = sql.SQL(", ").join(map(sql.Identifier, columns)) if columns else sql.SQL("*")
+    return iter(connection.execute(sql.SQL("SELECT {} FROM {}").format(wanted, sql.Identifier(schema, table))).fetchall())
 
 
 def read_cdm(url: str, schema: str) -> dict[str, Counter[Line]]:
@@ -70,15 +77,19 @@ def read_cdm(url: str, schema: str) -> dict[str, Counter[Line]]:
 
 
 def _labelled(labels: Labels, table: str, row: Record) -> Line:
-    found = {}
-    for name, value in row.items():
-        is_id = name in REFERENCES or name == f"{table}_id" or name.removesuffix("_id") in BY_CONTENT
-        found[name] = labels.of(table, name, value) if is_id else plain(value)
-    return _line(found)
+    ids = _ids_of(table, tuple(row))
+    named = {name: labels.of(table, name, value) if name in ids else value for name, value in row.items() if value is not None}
+    return _line(named)
+
+
+@cache
+def _ids_of(table: str, columns: tuple[str, ...]) -> frozenset[str]:
+    """The columns of a table that hold ids of rows."""
+    return frozenset(name for name in columns if name in REFERENCES or name == f"{table}_id" or name.removesuffix("_id") in BY_CONTENT)
 
 
 def _line(record: Record) -> Line:
-    return tuple(sorted((name, value) for name, value in record.items() if value is not None))
+    return frozenset([(name, value if value.__class__ is str else plain(value)) for name, value in record.items() if value is not None])
 
 
 def derived_lines(derived: dict[str, list[Record]]) -> dict[str, Counter[Line]]:
@@ -88,7 +99,7 @@ def derived_lines(derived: dict[str, list[Record]]) -> dict[str, Counter[Line]]:
         records = derived.get(table, [])
         if table == "payer_plan_period":
             records = [record | {"payer_plan_period_id": content_label(record, table)} for record in records]
-        found[table] = Counter(_line({name: plain(value) for name, value in record.items()}) for record in records)
+        found[table] = Counter(map(_line, records))
     return found
 
 
@@ -96,8 +107,8 @@ def disagreements(oracle: dict[str, Counter[Line]], database: dict[str, Counter[
     """Where the two differ: per table counts, and the fields of a few rows beside each other."""
     found = []
     for table in TABLES:
-        mine, theirs = oracle[table] - database[table], database[table] - oracle[table]
-        if mine or theirs:
+        if oracle[table] != database[table]:
+            mine, theirs = oracle[table] - database[table], database[table] - oracle[table]
             found.append(f"{table}: {mine.total()} rows only in the oracle, {theirs.total()} only in the database")
             found += list(_shown(mine, theirs))
     return found
@@ -107,12 +118,12 @@ def _shown(mine: Counter[Line], theirs: Counter[Line]) -> Iterator[str]:
     """Rows of one beside the rows of the other that are most like them."""
     left = list(theirs)
     for line in list(mine)[:SHOWN]:
-        like = max(left, key=lambda one: len(set(one) & set(line)), default=())
-        yield f"    oracle {dict(sorted(set(line) - set(like)))}"
-        yield f"    database {dict(sorted(set(like) - set(line)))}"
-        yield f"    both {dict(sorted(set(line) & set(like)))}"
+        like = max(left, key=lambda one: len(one & line), default=frozenset())
+        yield f"    oracle {dict(sorted(line - like))}"
+        yield f"    database {dict(sorted(like - line))}"
+        yield f"    both {dict(sorted(line & like))}"
     for line in left[:SHOWN] if not mine else ():
-        yield f"    database alone {dict(line)}"
+        yield f"    database alone {dict(sorted(line))}"
 
 
 def fields_that_differ(oracle: Counter[Line], database: Counter[Line]) -> dict[str, int]:
@@ -120,7 +131,7 @@ def fields_that_differ(oracle: Counter[Line], database: Counter[Line]) -> dict[s
     counts: dict[str, int] = defaultdict(int)
     left = list(database - oracle)
     for line in list(oracle - database)[:200]:
-        like = max(left, key=lambda one: len(set(one) & set(line)), default=())
-        for name in {pair[0] for pair in set(line) ^ set(like)}:
+        like = max(left, key=lambda one: len(one & line), default=frozenset())
+        for name in {pair[0] for pair in line ^ like}:
             counts[name] += 1
     return dict(counts)

@@ -114,7 +114,7 @@ def drug(coded: Coded, chart: Chart) -> Record:
         "drug_exposure_start_date": day(row.start),
         "drug_exposure_start_datetime": moment(row.start),
         "drug_exposure_end_date": ended.date() if ended else _inferred_end(row, chart),
-        "drug_exposure_end_datetime": ended,
+        "drug_exposure_end_datetime": moment(row.start) if row.table == "immunizations" else ended,
         "verbatim_end_date": day(stop),
         "drug_type_concept_id": chart.type_of(row),
         "refills": max(dispenses - 1, 0) if dispenses is not None else None,

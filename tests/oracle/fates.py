@@ -20,9 +20,9 @@ FIRST_COUNTS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
-    """The records that count, by table, with the things that have Ids found by them."""
+    """The records that count, by table, with the things that have Ids found by them; what is worked out of one is kept by it."""
 
     rows: dict[str, list[SourceRow]]
     by_id: dict[str, dict[str, SourceRow]]  # table -> Id -> row

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 
 from tests.oracle.concepts import Vocabulary
 from tests.oracle.events import Chart, day, moment
@@ -58,6 +59,7 @@ class Study:
         return list(found.values())
 
 
+@lru_cache(maxsize=1)
 def studies_of(world: World) -> list[Study]:
     """All studies."""
     found = defaultdict(list)

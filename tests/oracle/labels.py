@@ -3,11 +3,13 @@
 Belongs here: names for source rows and CDM rows, the same whether they come from the files or from the database. Does not: comparing.
 """
 
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.oracle.source import SourceRow
+if TYPE_CHECKING:
+    from tests.oracle.source import SourceRow
 
 # Rows of these are known by their Id.
 HAVE_ID = ("patients", "encounters", "providers", "organizations", "careplans")
@@ -17,13 +19,8 @@ Record = dict[str, Any]
 
 def plain(value: Any) -> Any:
     """A value as it is compared: numbers without trailing zeros, ids and moments as text."""
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return value
-    if isinstance(value, int | Decimal):
-        return number_text(Decimal(value))
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=None).isoformat(" ")
-    return value.isoformat() if isinstance(value, date) else str(value)
+    said = _PLAIN.get(value.__class__, str)
+    return said(value)
 
 
 def number_text(number: Decimal) -> str:
@@ -31,16 +28,27 @@ def number_text(number: Decimal) -> str:
     return format(number.normalize() + 0, "f")
 
 
+_PLAIN: dict[type, Callable[[Any], Any]] = {
+    type(None): lambda value: value,
+    bool: lambda value: value,
+    str: lambda value: value,
+    int: str,
+    Decimal: number_text,
+    datetime: lambda value: value.replace(tzinfo=None).isoformat(" "),
+    date: date.isoformat,
+}
+
+
 def row_label(table: str, values: dict[str, Any]) -> str:
     """The name of a source row: its Id, or its content."""
     if table in HAVE_ID:
         return f"{table} {values['id']}"
-    return f"{table} " + "|".join(str(plain(value)) for value in values.values())
+    return f"{table} " + "|".join([value if value.__class__ is str else str(plain(value)) for value in values.values()])
 
 
-def label(row: SourceRow) -> str:
+def label(row: "SourceRow") -> str:
     """The name of a source row of the files."""
-    return row_label(row.table, row.values)
+    return row.label
 
 
 def content_label(record: Record, table: str) -> str:

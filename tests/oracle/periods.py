@@ -6,6 +6,7 @@ Belongs here: observation_period, payer_plan_period. Does not: eras (eras.py).
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 
 from tests.oracle.concepts import Vocabulary
 from tests.oracle.events import day
@@ -36,14 +37,15 @@ OWNERSHIPS = {"private": "5", "no_insurance": "81"}
 Span = tuple[date, date, SourceRow]  # a transition from its start to its end
 
 
+@lru_cache(maxsize=1)
 def event_days(world: World) -> dict[str, tuple[date, date]]:
     """First and last day of anything that happened to a person."""
-    starts, ends = defaultdict(list), defaultdict(list)
+    starts, ends = defaultdict(set), defaultdict(set)
     for table in EVENT_FILES:
         for row in world.rows[table]:
-            starts[row.patient].append(day(row.start))
-            ends[row.patient] += [day(row.start), day(row.get("stop") or row.start)]
-    return {patient: (min(found), max(ends[patient])) for patient, found in starts.items()}
+            starts[row.patient].add(day(row.start))
+            ends[row.patient].add(day(row.get("stop")) or day(row.start))
+    return {patient: (min(found), max(found | ends[patient])) for patient, found in starts.items()}
 
 
 def observation_periods(world: World, vocabulary: Vocabulary) -> list[Record]:

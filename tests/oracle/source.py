@@ -7,13 +7,16 @@ Plain csv, datetime and decimal; nothing of the package.
 import csv
 import gzip
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+from tests.oracle.labels import row_label
 
 Value = Any  # str, date, datetime, int, Decimal or None
 
@@ -105,6 +108,8 @@ IDS = set(
 # A record that leaves one of these empty cannot be placed.
 NEVER_EMPTY = {"id", "patient", "patientid", "claimid", "birthdate", "code"}
 STARTS = {"start", "date", "start_date"}
+# Texts of a column that are remembered once read: a file's neighbours share patient, encounter and moment.
+READ_BEFORE = 4096
 # Java's largest date, as the exporter writes an open end.
 OPEN_END = "292278994-08-17"
 
@@ -123,20 +128,25 @@ class SourceRow:
         """The value of a column that not every file has."""
         return self.values.get(column)
 
-    @property
+    @cached_property
     def patient(self) -> str:
         """The Id of the patient whom the row is about."""
         return self.get("patient") or self.get("patientid")
 
-    @property
+    @cached_property
     def start(self) -> Value:
         """When it began: START, or DATE."""
         return self.get("start") or self.get("date")
 
     @property
     def content(self) -> tuple[Value, ...]:
-        """All values, in the file's order."""
-        return tuple(self.values[column] for column in COLUMNS[self.table].split())
+        """All values, in the file's order, which is that of their reading."""
+        return tuple(self.values.values())
+
+    @cached_property
+    def label(self) -> str:
+        """Its name: many CDM rows ask for an encounter's."""
+        return row_label(self.table, self.values)
 
     @property
     def order(self) -> tuple[Any, ...]:
@@ -188,36 +198,43 @@ def _name(table: str, title: str) -> str:
 
 def _typed(table: str, record: dict[str, str]) -> dict[str, Value] | None:
     """The values of a record, or nothing if one cannot be read or is missing."""
-    values = {}
-    for column in COLUMNS[table].split():
-        try:
-            values[column] = _value(table, column, record.get(column, ""))
-        except (ValueError, InvalidOperation):
-            return None
-    must = [column for column in values if column in NEVER_EMPTY or (column in STARTS)]
-    if table == "claims_transactions":
-        must.append("type")
-    return None if any(values[column] is None for column in must) else values
-
-
-def _value(table: str, column: str, text: str) -> Value:
-    if text == "":
+    try:
+        values = {column: (reading(text) if reading else text) if (text := record.get(column)) else None for column, reading in _readings(table)}
+    except (ValueError, InvalidOperation):
         return None
+    return None if any(values[column] is None for column in _musts(table)) else values
+
+
+@cache
+def _musts(table: str) -> list[str]:
+    """The columns that are never empty."""
+    always = NEVER_EMPTY | STARTS | ({"type"} if table == "claims_transactions" else set())
+    return [column for column in COLUMNS[table].split() if column in always]
+
+
+@cache
+def _readings(table: str) -> list[tuple[str, Callable[[str], Value] | None]]:
+    """Each column with the way to read a text in it, none where it is text. Texts recur, so what was read before is kept."""
+    found = ((column, _reading(table, column)) for column in COLUMNS[table].split())
+    return [(column, reading and lru_cache(READ_BEFORE)(reading)) for column, reading in found]
+
+
+def _reading(table: str, column: str) -> Callable[[str], Value] | None:
     if column in IDS:
-        return str(UUID(text))
+        return lambda text: str(UUID(text))
     if table == "payer_transitions" and column in MOMENTS:
-        return _period_bound(column, text)
+        return lambda text: _period_bound(column, text)
     if column in DAYS or (column in MOMENTS and table in DAY_FILES):
-        return _moment(text).date() if "T" in text else date.fromisoformat(text)
+        return lambda text: _moment(text).date() if "T" in text else date.fromisoformat(text)
     if column in MOMENTS or column.startswith("lastbilleddate"):
-        return _moment(text)
+        return _moment
     if column in NUMBERS or (table, column) == UNITS_OF_SERVICE:
-        return _number(text)
+        return _number
     if column in WHOLE_NUMBERS:
-        return int(text)
+        return int
     if column == "method":
-        return text if text in ("COPAY", "ECHECK") else "OTHER"
-    return text
+        return lambda text: text if text in ("COPAY", "ECHECK") else "OTHER"
+    return None
 
 
 def _moment(text: str) -> datetime:

@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 # What derives: all but the tests, the fixtures and the drawing of people, which write files for both.
 DERIVING = sorted(path for path in HERE.glob("*.py") if not path.name.startswith("test_") and path.name not in ("conftest.py", "crowd.py"))
 ALLOWED = {
-    "ast", "collections", "csv", "dataclasses", "datetime", "decimal", "gzip", "io", "pathlib", "re", "typing", "uuid",
+    "ast", "collections", "csv", "dataclasses", "datetime", "decimal", "functools", "gzip", "io", "pathlib", "re", "typing", "uuid",
 }  # fmt: skip
 # The one module that reads the database may talk to it.
 DATABASE = {"database.py": {"psycopg"}}

@@ -1,5 +1,6 @@
 """A file in parts is the same file: every record once, in order, with its line."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from omop_inc.source import parts
 from omop_inc.source.hashing import digest_file
 from omop_inc.source.parts import lines_before, split_file
-from omop_inc.source.records import hash_records, read_chunks
+from omop_inc.source.records import Chunk, hash_records, join_hashes, read_chunks
 from tests.unit.test_records import ROWS, conditions
 
 
@@ -31,6 +32,21 @@ def test_parts_hold_the_records_of_the_whole(tmp_path: Path, end: bytes, bad: bo
     assert numbers == [n for chunk in read_chunks(file) for n in chunk.line_numbers.tolist()]
     lines = [bad.line + lines_before(file, part) for part in cut for chunk in read_chunks(file, part) for bad in chunk.bad]
     assert lines == [16_002] * bad
+
+
+@pytest.mark.parametrize("wanted", [[], [0], [16_001], [3, 4, 9_000, 35_999], range(36_000)], ids=["none", "first", "bad", "some", "all"])
+def test_wanted_records_are_found_by_the_places_of_their_blocks(tmp_path: Path, wanted: list[int]) -> None:
+    file = conditions(tmp_path, *ROWS[:1] * 16_001, b"too,few", *[b"%d" % n + ROWS[1][4:] for n in range(2000, 21_998)], end=b"\r\n")
+    joined = join_hashes([hash_records(file, part) for part in split_file(file, has_quotes=False)])
+    assert (joined.hashes == hash_records(file).hashes).all()
+    assert joined.bad_count == 1
+    assert len(joined.places) > 5
+    want = np.isin(np.arange(len(joined.hashes)), wanted)
+
+    def told(chunks: Iterator[Chunk]) -> list[object]:
+        return [[c.indexes.tolist(), c.line_numbers.tolist(), c.lines, c.hashes.tolist(), c.bad] for c in chunks]
+
+    assert told(read_chunks(file, want=want, places=joined.places)) == told(read_chunks(file, want=want))
 
 
 def test_what_may_hold_a_line_break_is_not_cut(tmp_path: Path) -> None:

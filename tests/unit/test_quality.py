@@ -12,7 +12,7 @@ from omop_inc.cdm.quality.conditions import is_of_rows, question
 from omop_inc.cdm.quality.counting import Count
 from omop_inc.cdm.quality.facts import Check, check_types, checked_tables, fact_checks
 from omop_inc.cdm.quality.plan import looked_up_in
-from omop_inc.cdm.quality.queries import check_queries, parse_check
+from omop_inc.cdm.quality.queries import Amount, check_queries, parse_check
 from omop_inc.cdm.quality.results import CheckResult, is_exceeded, judge, tally
 from omop_inc.cdm.spec import cdm_tables
 from omop_inc.errors import CheckFileError
@@ -80,6 +80,8 @@ def test_every_shipped_file_says_what_it_is() -> None:
         pytest.param("-- scope: patient\n" + GOOD, "expected row or person or whole", id="unknown scope"),
         pytest.param("-- threshold: 101\n" + GOOD, "expected a percentage", id="threshold beyond 100"),
         pytest.param("-- threshold: few\n" + GOOD, "expected a percentage", id="threshold in words"),
+        pytest.param("-- balance: person\n" + GOOD, "'-- balance: person'; expected", id="balance without a column"),
+        pytest.param("-- balance: cost (total_charge)\n" + GOOD, "expected '<table that is read>", id="balance of a table that is not read"),
         pytest.param("-- treshold: 5\n" + GOOD, "unknown line '-- treshold:'", id="misspelt line"),
     ],
 )
@@ -90,8 +92,16 @@ def test_wrong_header_names_its_file(text: str, message: str) -> None:
 
 def test_header_has_defaults() -> None:
     query = parse_check("odd", GOOD, "odd.sql")
-    assert (query.check.severity, query.check.threshold, query.scope, query.looks_up) == ("warn", 0.0, "whole", ())
+    assert (query.check.severity, query.check.threshold, query.scope, query.looks_up) == ("warn", 0.0, "whole", {})
     assert query.reads == {"person": ("person_id",)}
+
+
+def test_header_tells_what_is_looked_up_by_and_which_sums_balance() -> None:
+    query = parse_check(
+        "odd", "-- looks up: visit_detail (visit_detail_id)\n-- balance: person (year_of_birth where person_id > 1)\n" + GOOD, "odd.sql"
+    )
+    assert query.looks_up == {"visit_detail": ("visit_detail_id",)}
+    assert query.balance == (Amount(table="person", column="year_of_birth", where="person_id > 1"),)
 
 
 def test_own_check_may_not_take_another_s_name(tmp_path: Path) -> None:

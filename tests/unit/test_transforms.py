@@ -1,11 +1,12 @@
 """The headers of sql/transform and sql/view agree with their SQL, and the SQL keeps the rules that make it deterministic."""
 
 import re
+from graphlib import TopologicalSorter
 
 import pytest
 
 from omop_inc.cdm.spec import cdm_tables
-from omop_inc.cdm.transforms import SqlFile, all_reads, code_views, transforms, view_order, views, waves
+from omop_inc.cdm.transforms import SqlFile, all_reads, code_views, transforms, view_order, views, waits
 from omop_inc.source.tables import SOURCE_TABLES
 
 LOOKUPS = frozenset({"code_map", "unit_map", "answer_map", "fixed_concept", "run_parameter", "content_id", "new_content_id"})
@@ -134,13 +135,12 @@ def test_transform_drops_its_temporary_tables(name: str) -> None:
     assert len(re.findall(r"CREATE TEMP TABLE", text)) == len(re.findall(r"CREATE TEMP TABLE \w+ ON COMMIT DROP AS", text))
 
 
-def test_waves_hold_every_transform_once_and_after_what_it_reads() -> None:
-    order = waves()
-    assert sorted(name for wave in order for name in wave) == sorted(transforms())
-    place = {name: number for number, wave in enumerate(order) for name in wave}
+def test_every_transform_waits_for_those_whose_output_it_reads_and_they_never_for_it() -> None:
+    assert waits().keys() == transforms().keys()
+    order = list(TopologicalSorter(waits()).static_order())  # a circle is an error
     for name, transform in transforms().items():
         for table in all_reads(transform)[1]:
-            assert place[table] < place[name], (name, table)
+            assert order.index(table) < order.index(name), (name, table)
 
 
 def test_views_are_created_after_the_views_that_they_read() -> None:

@@ -14,7 +14,7 @@ from datetime import date
 from psycopg import sql
 
 from omop_inc.cdm.delta import Delta
-from omop_inc.cdm.quality import counting, results, rows, samples, violations
+from omop_inc.cdm.quality import counting, results, rows, samples, touched, violations
 from omop_inc.cdm.quality.conditions import moves_with_time
 from omop_inc.cdm.quality.counting import Count, Side
 from omop_inc.cdm.quality.facts import Check, checks_of, fact_checks
@@ -25,6 +25,7 @@ from omop_inc.cdm.spec import cdm_tables
 from omop_inc.store import check_ledger
 from omop_inc.store.check_ledger import StoredResult, ValueChange
 from omop_inc.store.db import Connection, Database, fetch_value
+from omop_inc.store.schemas import columns
 
 # The tables of most rows, so that the last thread to end ends early.
 _LONG = ("measurement", "observation", "procedure_occurrence", "cost", "drug_exposure", "visit_detail", "visit_occurrence")
@@ -80,6 +81,7 @@ class Checker:
     only: frozenset[str] | None = None  # ids of the checks that are wanted; None: all
     delta: Delta | None = None
     stored: Mapping[str, StoredResult] = field(default_factory=dict)
+    touched: frozenset[str] = frozenset()  # checks of persons and rows of which the increment touches some
     anew: bool = True  # whether all is counted in full
 
     def tables(self) -> list[str]:
@@ -182,26 +184,28 @@ class Checker:
         for check_id, values in found.values.items():
             self._move_values(connection, check_id, values, part)
         part.counted |= {check.id for check in plan.checks}
-        for check in checks:
+        # Where as many rows violate a check as before, those that were shown go on being shown.
+        violated = [check for check in checks if part.counts[check.id].violated != self.stored[check.id].violated]
+        for check in violated:
             part.samples.pop(check.id)
-        self._sample(connection, checks, sides[-1], part)
+        self._sample(connection, violated, sides[-1], part)
 
     def _sides(self, table: str, plan: Plan) -> list[Side] | None:
         """The rows that go and those that come, each in its world; None where there are neither."""
         world = self.world
         before = replace(world, state="committed")
         staying = rows.moved_rows(before, table, plan.columns, plan.looked_up)
-        parts: list[list[sql.Composable]] = [[], []]
+        listed = columns(plan.columns)
         if table in world.changes.tables:
-            for one, target in zip(parts, rows.gone_and_added(world.schemas, table), strict=True):
-                one.append(sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(map(sql.Identifier, plan.columns)), target))
-        if staying is not None:
-            for one in parts:
-                one.append(staying)
-        if not parts[0]:
+            moving = [sql.SQL("SELECT {} FROM {}").format(listed, one) for one in rows.gone_and_added(world.schemas, table)]
+        elif staying is not None:
+            moving = [sql.SQL("SELECT {} FROM {} WHERE false").format(listed, world.table(table))] * 2
+        else:
             return None
-        old, new = (sql.SQL("({})").format(sql.SQL(" UNION ALL ").join(one)) for one in parts)
-        return [Side(world=before, rows=old, sign=-1), Side(world=world, rows=new)]
+        if staying is not None and plan.has_gender and "person" in world.changes.moved:  # the gender is what rows are grouped by
+            moving, staying = [sql.SQL(" UNION ALL ").join((one, staying)) for one in moving], None
+        old, new = (sql.SQL("({})").format(one) for one in moving)
+        return [Side(world=before, rows=old, sign=-1, staying=staying), Side(world=world, rows=new, staying=staying)]
 
     def _move_values(self, connection: Connection, check_id: str, values: counting.ValueRows, part: Part) -> None:
         known = check_ledger.read_values(connection, self.world.schemas, check_id, values)
@@ -219,13 +223,19 @@ class Checker:
             known = self.stored[check.id].samples if check.id in self.stored and not self.anew else ()
             part.samples[check.id] = tuple(dict.fromkeys((*found, *known)))[: violations.SAMPLES]
 
+    def with_touched(self, connection: Connection) -> "Checker":
+        """The checker of an increment, once it is noted which persons and rows the increment touches."""
+        assert self.delta is not None
+        moved = [query for query in self.queries.values() if not self._is_counted_anew(query.check) and not touched.missing_tables(query, self.world)]
+        return replace(self, touched=touched.note_touched(connection, self.world, self.delta, moved))
+
     def _check_query(self, connection: Connection, query: CheckQuery, part: Part) -> None:
         check, known = query.check, self.stored.get(query.check.id)
-        if violations.missing_tables(query, self.world):
+        if touched.missing_tables(query, self.world):
             return
-        if self._is_counted_anew(check) or self.delta is None or known is None:
+        if self.delta is None or known is None or self._is_counted_anew(check):
             found = violations.run_query(connection, query, self.world, self.delta)
-        elif not violations.is_touched(query, self.world, self.delta):
+        elif check.id not in self.touched:
             part.counts[check.id] = Count(violated=known.violated, denominator=known.denominator)
             part.samples[check.id] = known.samples
             return

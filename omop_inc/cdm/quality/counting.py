@@ -19,7 +19,7 @@ from omop_inc.cdm.quality.conditions import PERSON, Condition, concept_alias
 from omop_inc.cdm.quality.facts import Check
 from omop_inc.cdm.quality.plan import GENDER, Plan
 from omop_inc.cdm.quality.rows import World, extended
-from omop_inc.store.db import Connection, execute, fetch_value
+from omop_inc.store.db import Connection, execute
 from omop_inc.store.schemas import name
 
 # Grouped rows say how many; a single row counts as its sign.
@@ -56,6 +56,7 @@ class Side:
     world: World
     rows: sql.Composable  # a query in brackets, or a table's name
     sign: int = 1
+    staying: sql.Composable | None = None  # rows, the same on every side, that are as they were although what they are looked up in is not
 
 
 def count(connection: Connection, plan: Plan, sides: Sequence[Side], *, constraints: bool) -> Counted:
@@ -143,7 +144,10 @@ class _Statement:
         parts += concepts.unit_parts(plan.of_type("plausibleUnitConceptIds"))
         parts += [_value_part(n, check) for n, check in enumerate(plan.of_type("sourceValueCompleteness"))]
         rows = [extended(s.world, s.rows, plan.columns, (GENDER,) if plan.has_gender else (), s.sign) for s in self._sides]
-        return sql.SQL("WITH grouped AS MATERIALIZED (SELECT {} FROM ({}) AS {}{}){}{}").format(
+        staying = self._sides[0].staying
+        first = sql.SQL("staying AS MATERIALIZED ({}), ").format(staying) if staying is not None else sql.SQL("")
+        return sql.SQL("WITH {}grouped AS MATERIALIZED (SELECT {} FROM ({}) AS {}{}){}{}").format(
+            first,
             sql.SQL(", ").join([*keys, *counts]),
             sql.SQL(" UNION ALL ").join(rows),
             sql.Identifier("row"),
@@ -159,7 +163,10 @@ class _Statement:
         plan, sides = self._plan, []
         listed = sql.SQL(", ").join(map(sql.Identifier, plan.related))
         for side in self._sides:
-            groups = sql.SQL('(SELECT {0}, count(*) AS rows FROM {1} AS "row" GROUP BY {0})').format(listed, side.rows)
+            source = side.rows
+            if side.staying is not None:
+                source = sql.SQL("(SELECT {0} FROM {1} AS moving UNION ALL SELECT {0} FROM staying)").format(listed, side.rows)
+            groups = sql.SQL('(SELECT {0}, count(*) AS rows FROM {1} AS "row" GROUP BY {0})').format(listed, source)
             sides.append(extended(side.world, groups, (*plan.related, "rows"), plan.lookups, side.sign))
         wanted = [sql.SQL('coalesce(sum("row".sign * "row".rows) FILTER (WHERE {}), 0)::bigint').format(c.text) for _, c in self._related]
         return [
@@ -212,17 +219,20 @@ class _Statement:
 
     def _keys(self, connection: Connection, rows: int) -> dict[str, Count]:
         """Rows that share their key; nothing is counted where a unique index lets none do so."""
-        found = {}
-        for check in self._plan.of_type("isPrimaryKey"):
-            key, violated = sql.Identifier(str(check.field)), 0
-            for side in self._sides:
-                if self._constraints and side.world.catalogue.is_unique(check.table, str(check.field)):
-                    continue
-                query = sql.SQL(
-                    'SELECT coalesce(sum(shared), 0) FROM (SELECT count(*) AS shared FROM {} AS "row" GROUP BY {} HAVING count(*) > 1) AS shared'
-                )
-                violated += side.sign * int(fetch_value(connection, query.format(side.rows, key)))
-            found[check.id] = Count(violated=violated, denominator=rows)
+        checks = self._plan.of_type("isPrimaryKey")
+        found = {check.id: Count(denominator=rows) for check in checks}
+        shared = sql.SQL(
+            "SELECT {}, {} * sum(shared) FROM"
+            ' (SELECT count(*) AS shared FROM {} AS "row" GROUP BY {} HAVING count(*) > 1) AS shared HAVING sum(shared) > 0'
+        )
+        parts = [
+            shared.format(sql.Literal(check.id), sql.Literal(side.sign), side.rows, sql.Identifier(str(check.field)))
+            for check in checks
+            for side in self._sides
+            if not (self._constraints and side.world.catalogue.is_unique(check.table, str(check.field)))
+        ]
+        for check_id, violated in execute(connection, sql.SQL(" UNION ALL ").join(parts)) if parts else ():
+            found[check_id] += Count(violated=int(violated))
         return found
 
 

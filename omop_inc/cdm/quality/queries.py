@@ -7,7 +7,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,17 @@ CONTENT_ID = "content_id"  # the ids that were given to content, as transforms s
 
 _LINE = re.compile(r"^-- ([a-z]+(?: up)?):\s*(.+?)\s*$")
 _TABLE = re.compile(r"(\w+)\s*(?:\(([^)]*)\))?$")
-_KNOWN = frozenset({"grain", "reads", "looks up", "scope", "denominator", "severity", "threshold", "source"})
+_BALANCE = re.compile(r"(\w+) \((\w+)(?: where (.+))?\)$")
+_KNOWN = frozenset({"grain", "reads", "looks up", "balance", "scope", "denominator", "severity", "threshold", "source"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """A sum per person that a check compares with another one."""
+
+    table: str
+    column: str
+    where: str = "true"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +43,11 @@ class CheckQuery:
     check: Check
     text: str
     reads: Mapping[str, tuple[str, ...]]  # tables, whose changes matter, with the columns that do
-    looks_up: tuple[str, ...]  # tables that are seen whole and whose changes do not matter
+    looks_up: Mapping[str, tuple[str, ...]]  # tables that are seen whole and whose changes do not matter; by columns of the touched rows, if named
     scope: Scope  # row: joins by id alone; person: within a person; whole: anything
     denominator: str  # what follows FROM
+    balance: tuple[Amount, ...] = ()  # equal sums per person, of source tables and of CDM tables: who keeps them equal is not touched
+    text_of_touched: str = ""  # asks the same of the few that an increment touches, where another form is cheaper
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -73,7 +85,7 @@ def parse_check(name: str, text: str, file: str) -> CheckQuery:
     """
     header = _read_header(text, file)
     reads = _read_tables(header.get("reads", []), file)
-    looks_up = tuple(_read_tables(header.get("looks up", []), file))
+    looks_up = _read_tables(header.get("looks up", []), file)
     scope = _one_of(header, "scope", ("row", "person", "whole"), file, "whole")
     severity: Severity = _one_of(header, "severity", ("fail", "warn"), file, "warn")  # type: ignore[assignment]
     denominator = " ".join(header.get("denominator", []))
@@ -89,8 +101,15 @@ def parse_check(name: str, text: str, file: str) -> CheckQuery:
         threshold=_read_threshold(header, file),
         fingerprint=hashlib.sha256(f"{COUNTING_VERSION}|{text}".encode()).hexdigest()[:16],
     )
-    body = text.rstrip().rstrip(";")
-    return CheckQuery(check=check, text=body, reads=reads, looks_up=looks_up, scope=scope, denominator=denominator)  # type: ignore[arg-type]
+    return CheckQuery(
+        check=check,
+        text=text.rstrip().rstrip(";"),
+        reads=reads,
+        looks_up=looks_up,
+        scope=scope,  # type: ignore[arg-type]
+        denominator=denominator,
+        balance=_read_balance(header.get("balance", []), reads, file),
+    )
 
 
 def _read_header(text: str, file: str) -> dict[str, list[str]]:
@@ -114,6 +133,18 @@ def _read_tables(lines: list[str], file: str) -> dict[str, tuple[str, ...]]:
         listed = tuple(c.strip() for c in (match[2] or "").split(",") if c.strip())
         found[match[1]] = (*found.get(match[1], ()), *listed)
     return found
+
+
+def _read_balance(lines: list[str], reads: Mapping[str, tuple[str, ...]], file: str) -> tuple[Amount, ...]:
+    found = []
+    for line in lines:
+        match = _BALANCE.match(line)
+        if not match or match[1] not in reads or (match[1] not in SOURCE_TABLES and match[1] not in cdm_tables()):
+            raise CheckFileError(
+                f"{file}: '-- balance: {line}'; expected '<table that is read> (<column> where <condition>)', the condition optional."
+            )
+        found.append(Amount(table=match[1], column=match[2], where=match[3] or "true"))
+    return tuple(found)
 
 
 def _is_table(name: str) -> bool:
@@ -155,8 +186,11 @@ def _person_queries() -> dict[str, CheckQuery]:
 
 
 def _without_row(check: Check) -> CheckQuery:
-    text = f"SELECT person.person_id FROM person WHERE NOT EXISTS (SELECT FROM {check.table} AS other WHERE other.person_id = person.person_id)"
-    return _person_query(check, text, {"person": ("person_id",), check.table: ("person_id",)}, "person")
+    """Touched persons are looked up one by one, until the first row: all that they have is much more."""
+    text = "SELECT person.person_id FROM person WHERE NOT EXISTS (SELECT FROM {} AS other WHERE other.person_id = person.person_id{})"
+    reads = {"person": ("person_id",), check.table: ("person_id",)}
+    query = _person_query(check, text.format(check.table, ""), reads, "person")
+    return replace(query, looks_up={check.table: ()}, text_of_touched=text.format(check.table, " OFFSET 0"))
 
 
 def _without_era(check: Check) -> CheckQuery:
@@ -178,7 +212,7 @@ def _overlapping(check: Check) -> CheckQuery:
 
 
 def _person_query(check: Check, text: str, reads: Mapping[str, tuple[str, ...]], denominator: str) -> CheckQuery:
-    return CheckQuery(check=check, text=text, reads=reads, looks_up=(), scope="person", denominator=denominator)
+    return CheckQuery(check=check, text=text, reads=reads, looks_up={}, scope="person", denominator=denominator)
 
 
 def iterate_tables(queries: Mapping[str, CheckQuery]) -> Iterator[str]:

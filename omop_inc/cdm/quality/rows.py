@@ -13,8 +13,7 @@ from psycopg import sql
 from omop_inc.cdm.local_time import UTC
 from omop_inc.cdm.quality.catalogue import Catalogue
 from omop_inc.cdm.quality.conditions import DEATH, PERSON, Lookup
-from omop_inc.cdm.results import identity
-from omop_inc.cdm.spec import cdm_tables
+from omop_inc.cdm.spec import cdm_tables, identity
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, columns, name
 
@@ -76,15 +75,18 @@ def gone_and_added(schemas: Schemas, table: str) -> tuple[sql.Identifier, sql.Id
     return name(schemas.run, f"gone_{table}"), name(schemas.run, f"added_{table}")
 
 
-def whole_table(world: World, table: str, names: Iterable[str]) -> sql.Composed:
-    """All rows of a table in a world."""
-    listed = columns(list(names), "row")
-    base = sql.SQL('SELECT {} FROM {} AS "row"').format(listed, world.table(table))
+def whole_table(world: World, table: str, names: Iterable[str], where: sql.Composed | None = None) -> sql.Composed:
+    """All rows of a table in a world, or those of them for which a condition on "row" holds.
+
+    The condition stands in each part: PostgreSQL pushes a plain one into a UNION ALL, but no join with other rows.
+    """
+    listed, condition = columns(list(names), "row"), where or sql.SQL("true")
+    base = sql.SQL('SELECT {} FROM {} AS "row" WHERE {}').format(listed, world.table(table), condition)
     if not world.is_changed(table):
         return base
     gone, added = gone_and_added(world.schemas, table)
-    return base + sql.SQL(' WHERE NOT EXISTS (SELECT FROM {} AS gone WHERE {}) UNION ALL SELECT {} FROM {} AS "row"').format(
-        gone, same_row(table, "gone", "row"), listed, added
+    return base + sql.SQL(' AND NOT EXISTS (SELECT FROM {} AS gone WHERE {}) UNION ALL SELECT {} FROM {} AS "row" WHERE {}').format(
+        gone, same_row(table, "gone", "row"), listed, added, condition
     )
 
 

@@ -16,7 +16,7 @@ from omop_inc.cdm.quality.rows import extended
 from omop_inc.cdm.quality.violations import SAMPLES
 from omop_inc.cdm.spec import cdm_tables
 from omop_inc.store.db import Connection, execute
-from omop_inc.store.schemas import name
+from omop_inc.store.schemas import columns, name
 
 _PERSON = Lookup(field="person_id", table="person", key="person_id", columns=("gender_concept_id",))
 
@@ -43,9 +43,12 @@ def sample(connection: Connection, check: Check, side: Side, today: date) -> tup
         )
         for field in sorted(condition.concepts)
     ]
+    names, source = sorted({key, *condition.columns}), side.rows
+    if side.staying is not None and condition.lookups:
+        source = sql.SQL("(SELECT {0} FROM {1} AS moving UNION ALL SELECT {0} FROM ({2}) AS staying)").format(columns(names), side.rows, side.staying)
     query = sql.SQL('SELECT {} FROM ({}) AS "row"{} WHERE {} ORDER BY 1 LIMIT {}').format(
         sql.Identifier("row", key),
-        extended(side.world, side.rows, sorted({key, *condition.columns}), condition.lookups, 1),
+        extended(side.world, source, names, condition.lookups, 1),
         sql.SQL("").join(joins),
         condition.text,
         sql.Literal(SAMPLES),
