@@ -148,6 +148,12 @@ def test_resolve_users_own_list(connection: Connection, tmp_path: Path, own: Row
     assert snomed(connection, "old") == expected
 
 
+def test_resolve_users_own_list_where_the_vocabulary_tells_no_date(connection: Connection, tmp_path: Path) -> None:
+    own = [own_code("old", 32, end=20240829)]
+    load_vocabulary(connection, make_athena(tmp_path / "a", CONCEPTS, RELATIONSHIPS, own, version="of ours"))
+    assert snomed(connection, "old") == [(1, "procedure_occurrence", 32, 12, None)]
+
+
 UCUM = [
     *(concept(i, code, "UCUM", domain="Unit") for i, code in enumerate(("mg/dL", "mm[Hg]", "a", "A", "[score]", "U", "g"), start=100)),
     concept(110, "years", "UCUM", domain="Unit", standard=""),
