@@ -139,6 +139,7 @@ def test_resolve_the_vocabulary_is_part_of_the_code(vocabulary: Connection) -> N
         ),
         pytest.param([own_code("old", 32, invalid="D")], [(1, "condition_occurrence", 10, 12, None)], id="deleted"),
         pytest.param([own_code("old", 32, end=20240829)], [(1, "condition_occurrence", 10, 12, None)], id="ended before the vocabulary's release"),
+        pytest.param([own_code("old", 32, end=20240830)], [(1, "procedure_occurrence", 32, 12, None)], id="ends on the day of the release"),
         pytest.param([own_code("old", 33)], [(1, "condition_occurrence", 10, 12, None)], id="target that is no standard concept"),
         pytest.param([own_code("old", 0)], [(1, None, 0, 12, None)], id="left unmapped on purpose"),
     ],
@@ -181,6 +182,23 @@ def test_resolve_unit(connection: Connection, tmp_path: Path, unit: str, expecte
     report = resolved(connection)
     assert read(connection, "unit_map") == [(unit, expected)]
     assert (report.units, report.unmapped_units) == (1, int(expected == 0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "version", "expected"),
+    [
+        pytest.param({"end": 20240830}, "v5.0 30-AUG-24", 106, id="ends on the day of the release"),
+        pytest.param({"end": 20240829}, "v5.0 30-AUG-24", 0, id="ended before"),
+        pytest.param({"end": 20240829}, "of ours", 106, id="the vocabulary tells no date"),
+        pytest.param({"invalid": "D"}, "v5.0 30-AUG-24", 0, id="deleted"),
+    ],
+)
+def test_resolve_unit_of_a_row_that_ended(connection: Connection, tmp_path: Path, changes: dict[str, Any], version: str, expected: int) -> None:
+    own = [own_code("own", 106, "Synthea", **changes)]
+    load_vocabulary(connection, make_athena(tmp_path / "a", UCUM, [maps_to(110, 102)], own, version=version))
+    use(connection, "unit_in_use", [("own",)])
+    resolved(connection)
+    assert read(connection, "unit_map") == [("own", expected)]
 
 
 @pytest.mark.parametrize(
