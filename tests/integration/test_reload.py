@@ -5,6 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from omop_inc.cdm.spec import cdm_tables
 from omop_inc.errors import CheckFailed
 from tests.comparing import IdHistory, differences, exact_differences, id_collisions
 from tests.factories import joined, person_rows, small_world
@@ -95,3 +96,25 @@ def test_reload_never_gives_an_id_twice(cdm: Cdm, tmp_path: Path) -> None:
     assert id_collisions(cdm.read()) == []
     cdm.run(write_snapshot(tmp_path / "d", joined(world, person_rows(3))), "full_reload", renumber=True)
     assert id_collisions(cdm.read()) == []
+
+
+def test_a_load_and_a_reload_leave_every_key_and_index_of_the_facts(cdm: Cdm, tmp_path: Path) -> None:
+    snapshot = write_snapshot(tmp_path / "a", small_world(1))
+    keys = {(name, table.primary_key) for name, table in cdm_tables().items() if table.schema == "cdm" and table.primary_key}
+    indexed = {(name, (field.name,)) for name, table in cdm_tables().items() if table.schema == "cdm" for field in table.fields if field.is_indexed}
+    query = """
+        SELECT relation.relname, array_agg(attribute.attname ORDER BY attribute.attnum), index.indisprimary
+        FROM pg_index AS index
+        INNER JOIN pg_class AS relation ON relation.oid = index.indrelid AND relation.relnamespace = 'cdm'::regnamespace
+        INNER JOIN pg_attribute AS attribute ON attribute.attrelid = index.indexrelid
+        GROUP BY index.indexrelid, relation.relname, index.indisprimary
+    """
+    assert keys
+    assert indexed
+    for kind in ("incremental", "full_reload"):
+        cdm.run(snapshot, kind)
+        with psycopg.connect(cdm.url) as connection:
+            found = [(table, tuple(names), is_key) for table, names, is_key in connection.execute(query)]
+        assert {(table, names) for table, names, is_key in found if is_key} == keys
+        assert indexed <= {(table, names) for table, names, is_key in found if not is_key}
+        assert len(found) == len(set(found))

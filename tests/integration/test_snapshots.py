@@ -120,3 +120,30 @@ def test_summary_and_ledger_count_alike(cdm: Cdm, tmp_path: Path, kind: str) -> 
     assert stored[0][0] == summary.as_json()["source_tables"]
     totals = {table: cdm.query(f"SELECT count(*) FROM cdm.{table}")[0][0] for table in summary.cdm_tables}
     assert totals == {table: counts["total"] for table, counts in summary.cdm_tables.items()}
+
+
+def test_a_row_that_left_has_its_id_again_after_others_came(cdm: Cdm, tmp_path: Path) -> None:
+    world = small_world(1)
+    place = {"PATIENT": uid("patients", 0), "ENCOUNTER": uid("encounters", 0)}
+    steps = [
+        [row("conditions", **place), row("conditions", **place, CODE="195662009")],
+        [row("conditions", **place)],
+        [row("conditions", **place), row("conditions", **place, CODE="444814009")],
+        [row("conditions", **place), row("conditions", **place, CODE="444814009"), row("conditions", **place, CODE="195662009")],
+    ]
+    ids = []
+    for number, conditions in enumerate(steps):
+        cdm.run_allowed(write_snapshot(tmp_path / str(number), {**world, "conditions": conditions}))
+        ids.append({one["code"]: one["row_id"] for one in cdm.read().staging["conditions"]})
+    assert ids[3]["195662009"] == ids[0]["195662009"]
+    assert ids[3]["444814009"] == ids[2]["444814009"] not in ids[0].values()
+
+
+def test_rows_of_a_file_that_is_gone_leave(cdm: Cdm, tmp_path: Path) -> None:
+    cdm.run(write_snapshot(tmp_path / "a", small_world(1)))
+    b = write_snapshot(tmp_path / "b", small_world(1))
+    (b / "conditions.csv").unlink()
+    counts = cdm.run_allowed(b).source_tables["conditions"]
+    assert (counts.read, counts.removed) == (0, 1)
+    assert cdm.read().staging["conditions"] == []
+    assert cdm.run(b).status == "no_change"  # no row to remove a second time
