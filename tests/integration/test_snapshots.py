@@ -30,6 +30,7 @@ def test_id_of_the_only_row_goes_to_no_other(cdm: Cdm, tmp_path: Path) -> None:
         world["patients"].append(row("patients", Id=uid("patients", number)))
         cdm.run(write_snapshot(tmp_path / str(number), world))
     assert cdm.query("SELECT count(*), count(DISTINCT person_id) FROM cdm.person") == [(3, 3)]
+    assert cdm.query("SELECT count(*) FROM cdm.person INNER JOIN cdm.location ON location.location_id = person.person_id") == [(0,)]
 
 
 def test_same_snapshot_again_writes_no_tuple_however_it_is_written(cdm: Cdm, tmp_path: Path) -> None:
