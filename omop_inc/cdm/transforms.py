@@ -1,6 +1,6 @@
 """The SQL files of sql/transform and sql/view: their headers, what they read, and which of them may run at once.
 
-Belongs here: parsing headers, the dependency graph. Does not: what rows a transform sees (store/scope.py).
+Belongs here: parsing headers, the dependency graph. Does not: what rows a transform sees (scope.py, world.py).
 """
 
 import functools

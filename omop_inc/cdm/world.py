@@ -41,19 +41,12 @@ def create_world(connection: Connection, schemas: Schemas, transform: str, time_
 
 def _create_presence(connection: Connection, schemas: Schemas, transform: str) -> None:
     """Make the view of persons with a claim over all of their rows: it looks beyond the encounters in scope."""
-    beyond = schemas.world(f"{transform}_person")
+    beyond, scope = schemas.world(f"{transform}_person"), name(schemas.run, scope_name(transform))
     create_schema(connection, beyond)
     for table in views()[PRESENCE_VIEW].source_reads:
         facts = SOURCE_TABLES[table]
-        create_view(
-            connection,
-            name(beyond, table),
-            _person_rows(schemas, facts, _scope(schemas, transforms()[transform]), local_columns(facts, "image", UTC)),
-        )
-    set_search_path(connection, [beyond])
-    body = sql.SQL(views()[PRESENCE_VIEW].text.rstrip().rstrip(";"))
-    create_view(connection, name(schemas.world(transform), PRESENCE_VIEW), sql.Composed([body]))
-    execute(connection, "SET LOCAL search_path TO DEFAULT")
+        create_view(connection, name(beyond, table), _rows(schemas, facts, _of_persons(facts, scope), local_columns(facts, "image", UTC)))
+    create_views(connection, schemas.world(transform), [views()[PRESENCE_VIEW]], [beyond])
 
 
 def _scope(schemas: Schemas, file: SqlFile) -> sql.Identifier | None:
@@ -67,7 +60,7 @@ def _source_world(schemas: Schemas, table: SourceTable, file: SqlFile, time_zone
     if scope is None or table.patient is None:
         return _rows(schemas, table, sql.SQL(""), listed)
     if not file.is_by_encounter or table.encounter is None:
-        return _person_rows(schemas, table, scope, listed)
+        return _rows(schemas, table, _of_persons(table, scope), listed)
     encounters = sql.SQL(" INNER JOIN {} AS scope ON scope.patient = image.{} AND scope.encounter = image.{}").format(
         name(schemas.run, encounter_scope_name(file.name)), sql.Identifier(table.patient), sql.Identifier(table.encounter)
     )
@@ -77,11 +70,6 @@ def _source_world(schemas: Schemas, table: SourceTable, file: SqlFile, time_zone
 
 def _of_persons(table: SourceTable, scope: sql.Identifier) -> sql.Composed:
     return sql.SQL(" INNER JOIN {} AS scope ON scope.patient = image.{}").format(scope, sql.Identifier(str(table.patient)))
-
-
-def _person_rows(schemas: Schemas, table: SourceTable, scope: sql.Identifier | None, listed: sql.Composable) -> sql.Composed:
-    narrowed = _of_persons(table, scope) if scope is not None and table.patient is not None else sql.SQL("")
-    return _rows(schemas, table, narrowed, listed)
 
 
 def _rows(schemas: Schemas, table: SourceTable, narrowed: sql.Composable, listed: sql.Composable) -> sql.Composed:

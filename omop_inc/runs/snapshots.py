@@ -138,10 +138,9 @@ def _clear(run: Run) -> None:
 
 
 def _clear_applied(run: Run) -> None:
-    """Clear behind a run whose snapshot is committed: whatever happens now, it is applied; and let the next increment find its tables made."""
+    """Leave what the next increment finds made and empty. Whatever happens now, the snapshot is committed."""
     try:
-        _clear(run)
-        ready_scaffold(run)
+        ready_scaffold(run)  # of a full load's tables none has the stamp, so that they go
     except OmopIncError as error:
         run.summary.warnings.append(f"The snapshot is applied; clearing up behind the run failed, and the next run does it: {error}")
 
