@@ -157,7 +157,8 @@ def row_ids(store: Store) -> dict[tuple[str, str], set[int]]:
 
 
 def _plain(rows: Iterable[Record], without: tuple[str, ...] = ()) -> Counter[tuple[tuple[str, str], ...]]:
-    return Counter(tuple((name, repr(value)) for name, value in row.items() if name not in without) for row in rows)
+    """Rows as values by column name: the order in which a table holds its columns is no difference."""
+    return Counter(tuple((name, repr(value)) for name, value in sorted(row.items()) if name not in without) for row in rows)
 
 
 def differences(one: Store, other: Store) -> list[str]:

@@ -22,7 +22,8 @@ from omop_inc.cdm.world import set_search_path
 from omop_inc.resources import read_sql
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store.db import Connection, execute
-from omop_inc.store.schemas import Schemas, name
+from omop_inc.store.schemas import Schemas, columns, name
+from omop_inc.store.staging import all_columns
 
 # A row with none of its source table's outcomes: something was lost, and the run must not be published.
 UNEXPLAINED = "unexplained"
@@ -242,7 +243,8 @@ def _touched(delta: Delta, table: str, *, is_after: bool) -> sql.Composable | No
         return _rows_of(delta, table, [sql.SQL("SELECT patient FROM ({}) AS seen").format(rows) for rows in seen])
     parts: list[sql.Composable] = []
     if table in delta.settled:
-        parts.append(sql.SQL("SELECT * FROM {}").format(name(delta.schemas.run, table + ("_in" if is_after else "_out"))))
+        side = name(delta.schemas.run, table + ("_in" if is_after else "_out"))
+        parts.append(sql.SQL("SELECT {} FROM {}").format(columns(all_columns(SOURCE_TABLES[table])), side))
     if table == "claims_transactions" and "claims" in delta.settled:
         parts.append(_of_moved_claims(delta))
     return sql.SQL(" UNION ALL ").join(parts) if parts else None
@@ -265,9 +267,10 @@ def _of_moved_claims(delta: Delta) -> sql.Composed:
     """Transactions that the run leaves as they are, and that name no encounter but by a claim which now names another."""
     run = delta.schemas.run
     return sql.SQL(
-        "SELECT image.* FROM {staging} AS image INNER JOIN ({claims}) AS claim ON image.patientid = claim.patientid AND image.claimid = claim.id"
+        "SELECT {listed} FROM {staging} AS image INNER JOIN ({claims}) AS claim ON image.patientid = claim.patientid AND image.claimid = claim.id"
         " WHERE image.appointmentid IS NULL{own}"
     ).format(
+        listed=columns(all_columns(SOURCE_TABLES["claims_transactions"]), "image"),
         staging=name(delta.schemas.staging, "claims_transactions"),
         claims=sql.SQL(
             "SELECT entered.id, entered.patientid FROM {} AS entered INNER JOIN {} AS gone ON entered.row_id = gone.row_id"

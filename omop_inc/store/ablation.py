@@ -15,7 +15,10 @@ from psycopg import sql
 # The switches that a connection of ours carries out.
 OF_CONNECTIONS = frozenset({"unlogged", "analyze", "copy"})
 # The session's options that make a run faster; the others keep it safe and its dates in UTC.
-TUNED_OPTIONS = frozenset({"random_page_cost", "jit", "synchronous_commit", "work_mem", "maintenance_work_mem"})
+TUNED_OPTIONS = frozenset({"random_page_cost", "jit", "synchronous_commit", "work_mem", "maintenance_work_mem"}) | {
+    "max_parallel_workers_per_gather",
+    "max_parallel_maintenance_workers",
+}
 
 _UNLOGGED = re.compile(r"\bUNLOGGED\b")
 # What staging.copy_statement writes: the rows of the files.

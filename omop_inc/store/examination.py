@@ -163,8 +163,8 @@ def _judge(setting: ServerSetting, found: str, wanted: str) -> Finding:
             is_good = _number(found) >= _number(wanted) * ENOUGH_SHARE
         case "same":
             is_good = found.lower() == wanted.lower()
-        case "switch":
-            is_good = found.lower() != "off"
+        case "quick":
+            is_good = found.lower() not in ("on", "pglz")
         case _:
             is_good, why = True, f"every run sets it for its sessions: {why}"
     return Finding(what=setting.name, found=found, wanted=wanted, level="good" if is_good else "advice", why=why)

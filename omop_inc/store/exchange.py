@@ -6,7 +6,7 @@ Belongs here: the exchange of one table, whatever it holds. Does not: which tabl
 from psycopg import sql
 
 from omop_inc.store.db import Connection, execute, fetch_value
-from omop_inc.store.schemas import name
+from omop_inc.store.schemas import columns, name
 
 
 def replace_table(connection: Connection, source_schema: str, target_schema: str, table: str) -> None:
@@ -15,8 +15,9 @@ def replace_table(connection: Connection, source_schema: str, target_schema: str
     old = fetch_value(connection, "SELECT to_regclass(%s)::oid", (f"{target_schema}.{table}",))
     if old is not None and _has_dependents(connection, old):
         execute(connection, sql.SQL("DELETE FROM {}").format(target))
-        execute(connection, sql.SQL("INSERT INTO {} SELECT * FROM {}").format(target, source))
-        execute(connection, sql.SQL("DROP TABLE {}").format(source))
+        names = columns(_read_columns(connection, old))  # the two may hold them in another order
+        execute(connection, sql.SQL("INSERT INTO {0} ({2}) SELECT {2} FROM {1}").format(target, source, names))
+        execute(connection, sql.SQL("DROP TABLE {} CASCADE").format(source))  # with the run's own views on it
         return
     grants = _read_grants(connection, old) if old is not None else []
     execute(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(target))
@@ -33,6 +34,11 @@ def _has_dependents(connection: Connection, table: int) -> bool:
         " WHERE pg_depend.classid = 'pg_rewrite'::regclass AND pg_depend.refobjid = %s AND pg_rewrite.ev_class <> %s)"
     )
     return bool(fetch_value(connection, query, (table, table)))
+
+
+def _read_columns(connection: Connection, table: int) -> list[str]:
+    query = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+    return [row[0] for row in execute(connection, query, (table,))]
 
 
 def _read_grants(connection: Connection, table: int) -> list[tuple[str, str]]:

@@ -63,7 +63,7 @@ def test_without_the_pool_every_piece_of_work_has_a_connection_of_its_own(cdm: C
 def test_without_settings_sessions_and_server_have_the_defaults(cdm: Cdm) -> None:
     database = open_database(cdm.settings(without=frozenset({"postgres_settings"})))
     with database.connection() as connection, psycopg.connect(cdm.url) as other:
-        for name in ("random_page_cost", "work_mem", "jit", "synchronous_commit"):
+        for name in ("random_page_cost", "work_mem", "jit", "synchronous_commit", "max_parallel_workers_per_gather"):
             assert connection.execute(f"SHOW {name}").fetchone() == other.execute(f"SHOW {name}").fetchone()  # type: ignore[arg-type]
         assert connection.execute("SHOW timezone").fetchone() == ("UTC",)
     database.close()
@@ -82,6 +82,14 @@ def test_sessions_at_work_are_sized_by_the_server_and_their_number(cdm: Cdm) -> 
             found = {name: str((connection.execute(f"SHOW {name}").fetchone() or ("",))[0]) for name in ("work_mem", "maintenance_work_mem")}  # type: ignore[arg-type]
         database.close()
         assert {name: value.replace("1GB", "1024MB") for name, value in found.items()} == session_sizes(int(cache_bytes), workers + 1)
+
+
+def test_a_session_at_work_keeps_to_one_core(cdm: Cdm) -> None:
+    database = open_database(cdm.settings())
+    with database.connection() as connection:
+        for name in ("max_parallel_workers_per_gather", "max_parallel_maintenance_workers"):
+            assert connection.execute(f"SHOW {name}").fetchone() == ("0",)  # type: ignore[arg-type]
+    database.close()
 
 
 def test_without_the_disk_cache_none_is_kept(cdm: Cdm) -> None:
