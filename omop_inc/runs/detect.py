@@ -5,6 +5,7 @@ itself (source/hashing.py) and the state's format (store/state.py).
 """
 
 import dataclasses
+import importlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,14 +16,17 @@ from omop_inc.crew import Crew
 from omop_inc.runs.context import Run
 from omop_inc.runs.scaffold import ready_scaffold
 from omop_inc.source.deltas import Delta64, Multiset, compare
-from omop_inc.source.hashing import digest_file, sum128
+from omop_inc.source.digests import FileDigest, digest_file, join_digests, may_have
+from omop_inc.source.hashing import sum128
 from omop_inc.source.parts import split_file
-from omop_inc.source.records import Places, check_count, hash_part, hash_records, join_hashes
+from omop_inc.source.records import Hashes, Places, check_count, hash_part, hash_records, join_hashes
 from omop_inc.source.snapshot import Snapshot, SourceFile
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store.state import TableState, read_hashes
 
 Hashes128 = NDArray[np.uint64]
+# A smaller file is hashed at once by the thread that compares it; its records cost less than to have another process do it.
+SHARED_BYTES = 2 << 20
 _NONE = Multiset(values=np.empty(0, dtype=np.uint64), counts=np.empty(0, dtype=np.int64))
 
 
@@ -37,7 +41,7 @@ class Seen:
     rows: int  # records of the file
     hash_sum: int  # of the file's records
     hashes: Hashes128 | None = None  # (n, 2) in file order; None where the file is as it was
-    places: Places | None = None  # of the blocks of a large file without quotes
+    places: Places | None = None  # of the blocks of a plain file without quotes
     delta: Delta64 | None = None  # None where the file is as it was
 
     @property
@@ -68,14 +72,14 @@ def detect_file(run: Run, crew: Crew, table: str, file: SourceFile | None, befor
     keeps = run.settings.mode == "append"
     if file is None or file.is_empty:
         return _absent(run, table, file, before, keeps=keeps)
-    digest = digest_file(file)
-    if digest.digest == before.file_digest and "file_digests" not in run.settings.without:
+    digest = _digest(run, file, before)
+    if digest is not None and digest.digest == before.file_digest and "file_digests" not in run.settings.without:
         return Seen(table=table, file=file, before=before, digest=digest.digest, rows=before.rows, hash_sum=before.hash_sum)
-    run.ahead.begin(lambda: ready_scaffold(run))
-    hashes, places = _hash_file(file, crew, has_quotes=digest.has_quotes)
+    run.ahead.begin(lambda: _make_ready(run))
+    found, digest = _hash_file(file, crew, digest)
     with run.database.connection() as connection:
         known = read_hashes(connection, run.schemas, table)
-    delta = compare(np.sort(hashes[:, 0]), known)
+    delta = compare(np.sort(found.hashes[:, 0]), known)
     if keeps:
         delta = dataclasses.replace(delta, removed=_NONE)
     return Seen(
@@ -83,22 +87,42 @@ def detect_file(run: Run, crew: Crew, table: str, file: SourceFile | None, befor
         file=file,
         before=before,
         digest=digest.digest,
-        rows=len(hashes),
-        hash_sum=sum128(hashes),
-        hashes=hashes,
-        places=places,
+        rows=len(found.hashes),
+        hash_sum=sum128(found.hashes),
+        hashes=found.hashes,
+        places=None if digest.has_quotes or file.is_compressed else found.places,
         delta=delta,
     )
 
 
-def _hash_file(file: SourceFile, crew: Crew, *, has_quotes: bool) -> tuple[Hashes128, Places | None]:
-    """Hash every record of a file: of a small one right here, of a large one in parts, shared with the crew."""
-    parts = split_file(file, has_quotes=has_quotes)
-    if len(parts) == 1:
-        return hash_records(file).hashes, None
-    found = join_hashes(crew.each(hash_part, [(file, part) for part in parts]))
-    check_count(file, len(found.hashes))
-    return found.hashes, found.places
+def _make_ready(run: Run) -> None:
+    """Prepare while files are read what follows if they differ: the tables of an increment, and the libraries that check records."""
+    ready_scaffold(run)
+    importlib.import_module("omop_inc.source.validation")
+
+
+def _digest(run: Run, file: SourceFile, before: TableState) -> FileDigest | None:
+    """Digest a file that may be as it was, or whose digest somebody told; None of any other, which need not be read for it."""
+    if file.expected_sha256 is not None or (may_have(file, before.file_digest) and "file_digests" not in run.settings.without):
+        return digest_file(file)
+    return None
+
+
+def _hash_file(file: SourceFile, crew: Crew, digest: FileDigest | None) -> tuple[Hashes, FileDigest]:
+    """Hash every record of a file, in parts that the crew shares if it holds no quote, and digest it by the way."""
+    parts = split_file(file)
+    found: Hashes | None = None
+    if len(parts) > 1 and not (digest and digest.has_quotes):
+        found = join_hashes(crew.each(hash_part, [(file, part) for part in parts]))
+        digest = join_digests(found.digests)
+        if not digest.has_quotes:
+            check_count(file, len(found.hashes))
+            return found, digest
+    if file.identity[2] < SHARED_BYTES:
+        found = hash_records(file)
+    else:
+        (found,) = crew.each(hash_part, [(file, None)])
+    return found, digest or join_digests(found.digests)
 
 
 def _absent(run: Run, table: str, file: SourceFile | None, before: TableState, *, keeps: bool) -> Seen:

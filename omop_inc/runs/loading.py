@@ -12,7 +12,7 @@ from psycopg import sql
 from omop_inc.crew import Crew
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen
-from omop_inc.source.hashing import digest_file
+from omop_inc.source.digests import digest_file
 from omop_inc.source.parts import split_file
 from omop_inc.source.records import check_count
 from omop_inc.source.snapshot import Part, SourceFile
@@ -61,7 +61,8 @@ def _load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
         if seen.file is None or seen.file.is_empty:
             return Loaded(intake=intake.Intake(), seen=seen)
         digest = digest_file(seen.file)
-        taken = _load_parts(run, seen.file, split_file(seen.file, has_quotes=digest.has_quotes), known or ids, crew)
+        parts: list[Part | None] = [None] if digest.has_quotes else split_file(seen.file)
+        taken = _load_parts(run, seen.file, parts, known or ids, crew)
         counts.rows_in, counts.rows_new = taken.rows, taken.good
         with run.database.connection() as connection:
             write_next_base(connection, schemas, table.name, taken.sorted_hashes())

@@ -1,7 +1,7 @@
-r"""The canonical encoding of a row, its 128-bit hash, and the digest of a whole file.
+r"""The canonical encoding of a row, and its 128-bit hash.
 
 Belongs here: what is hashed and how; a change of any of it is a new HASH_VERSION. Does not: splitting a file into
-records (records.py), comparing hashes (deltas.py).
+records (records.py), comparing hashes (deltas.py), digests of files (digests.py).
 
 The canonical line of a row is its significant columns, in canonical order, as one CSV line without its end: fields are
 parted by commas, a field is quoted only if it holds a comma, a quote or a line break, quotes inside are doubled, line
@@ -11,18 +11,13 @@ with HASH_VERSION. Text is hashed as it stands: blanks, letter case (of ids as w
 A record that cannot be read as a row is hashed as a zero byte and its raw bytes; no canonical line holds a zero byte.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
-from xxhash import xxh3_128, xxh3_128_digest
-
-from omop_inc.errors import SourceFileError
-from omop_inc.source.snapshot import SourceFile, read_blocks, sha256_of_file
+from xxhash import xxh3_128_digest
 
 HASH_VERSION = 1
 
@@ -31,15 +26,6 @@ _YEAR = re.compile(rb"[0-9]{4}")
 _KNOWN_METHODS = {b"": b"", b"COPAY": b"COPAY", b"ECHECK": b"ECHECK"}
 # Java's largest date, which Synthea writes for "no end"; newer Javas put a plus before a year above 9999.
 _OPEN_END = (b"292278994-", b"+292278994-")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileDigest:
-    """What one pass over a file says of it."""
-
-    digest: bytes  # xxh3_128 of the decompressed bytes, 16 bytes
-    size_bytes: int  # decompressed
-    has_quotes: bool  # whether a quote is anywhere in it
 
 
 def fold_method(value: bytes) -> bytes:
@@ -97,43 +83,3 @@ def sum128(hashes: npt.NDArray[np.uint64]) -> int:
         total += int((hashes[:, column] & mask).sum(dtype=np.uint64)) << shift
         total += int((hashes[:, column] >> half).sum(dtype=np.uint64)) << (shift + 32)
     return total % (1 << 128)
-
-
-def digest_file(file: SourceFile) -> FileDigest:
-    """Digest a file's decompressed bytes, streaming.
-
-    Raises:
-        SourceFileError: If it ends in the middle of a line, is damaged, or is not what the manifest says.
-    """
-    digest = xxh3_128()
-    sha256 = None if file.expected_sha256 is None or file.is_compressed else hashlib.sha256()
-    size_bytes, last, has_quotes = 0, b"\n", False
-    for block in read_blocks(file):
-        digest.update(block)
-        if sha256 is not None:
-            sha256.update(block)
-        has_quotes = has_quotes or b'"' in block
-        size_bytes += len(block)
-        last = block[-1:]
-    if last != b"\n":
-        raise truncated(file)
-    if file.expected_sha256 is not None:
-        found = sha256_of_file(file) if sha256 is None else sha256.hexdigest()
-        if found != file.expected_sha256:
-            raise SourceFileError(
-                f"{file.name!r}: its sha256 is not the one in manifest.json. Transfer the file again.",
-                table=file.table,
-                file=file.name,
-                rule="manifest",
-            )
-    return FileDigest(digest=digest.digest(), size_bytes=size_bytes, has_quotes=has_quotes)
-
-
-def truncated(file: SourceFile) -> SourceFileError:
-    """Build the error for a file whose last line has no end."""
-    return SourceFileError(
-        f"{file.name!r} ends in the middle of a line; expected a line end behind the last record. Export or transfer it again.",
-        table=file.table,
-        file=file.name,
-        rule="truncated",
-    )

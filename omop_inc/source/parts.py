@@ -16,15 +16,10 @@ from omop_inc.source.snapshot import BLOCK_BYTES, Part, SourceFile, open_binary,
 PART_BYTES = 16 << 20
 
 
-def split_file(file: SourceFile, *, has_quotes: bool) -> list[Part | None]:
-    """Give the parts in which a file is read, in their order; one None for a file that is read whole.
-
-    Args:
-        file: The file.
-        has_quotes: Whether it holds a quote anywhere, as its digest tells.
-    """
+def split_file(file: SourceFile) -> list[Part | None]:
+    """Give the parts in which a file is digested and, if it holds no quote, read, in their order; one None is the whole of it."""
     size = file.identity[2]
-    if has_quotes or file.is_compressed or size < 2 * PART_BYTES:
+    if file.is_compressed or size < 2 * PART_BYTES:
         return [None]
     count = size // PART_BYTES
     with open_binary(file) as stream:

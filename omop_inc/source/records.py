@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from omop_inc.errors import SourceFileError
-from omop_inc.source.hashing import hash_lines, truncated
+from omop_inc.source.digests import PartDigest, Watch, truncated
+from omop_inc.source.hashing import hash_lines
 from omop_inc.source.lines import MAX_RECORD_BYTES, Batch, Layout, careful_batch, layout_of, plain_batch
 from omop_inc.source.snapshot import BLOCK_BYTES, Part, SourceFile, open_binary, read_blocks
 from omop_inc.source.tables import SOURCE_TABLES
@@ -85,11 +86,12 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True)
 class Hashes:
-    """The hashes of all records of a file, in file order, bad ones included."""
+    """The hashes of all records of a file, or a part of it, in file order, bad ones included."""
 
     hashes: Hashes128
     bad_count: int
     places: Places  # of the blocks; right where no record holds a quote
+    digests: tuple[PartDigest, ...]  # of the parts
 
 
 def join_hashes(parts: Sequence[Hashes]) -> Hashes:
@@ -99,6 +101,7 @@ def join_hashes(parts: Sequence[Hashes]) -> Hashes:
         hashes=np.concatenate([part.hashes for part in parts]),
         bad_count=sum(part.bad_count for part in parts),
         places=np.concatenate([part.places + [first, 0] for part, first in zip(parts, firsts, strict=True)]),
+        digests=tuple(digest for part in parts for digest in part.digests),
     )
 
 
@@ -111,17 +114,19 @@ def hash_records(file: SourceFile, part: Part | None = None) -> Hashes:
     parts: list[Hashes128] = [np.empty((0, 2), dtype=np.uint64)]
     bad_count = 0
     places: list[tuple[int, int]] = []
-    for _, batch in _batches(file, part, places=places):
+    watch = Watch()
+    for _, batch in _batches(file, part, places=places, watch=watch):
         parts.append(hash_lines(batch.lines))
         bad_count += len(batch.bad)
     hashes = np.concatenate(parts)
     if part is None:
         check_count(file, len(hashes))
-    return Hashes(hashes=hashes, bad_count=bad_count, places=np.array(places, dtype=np.int64).reshape(-1, 2))
+    placed = np.array(places, dtype=np.int64).reshape(-1, 2)
+    return Hashes(hashes=hashes, bad_count=bad_count, places=placed, digests=(watch.found,))
 
 
-def hash_part(_ask: object, file: SourceFile, part: Part) -> Hashes:
-    """Hash every record of a part of a file, in any process (crew.py)."""
+def hash_part(_ask: object, file: SourceFile, part: Part | None) -> Hashes:
+    """Hash every record of a file or of a part of it, in any process (crew.py)."""
     return hash_records(file, part)
 
 
@@ -261,6 +266,7 @@ def _batches(
     part: Part | None = None,
     want: npt.NDArray[np.bool_] | None = None,
     places: list[tuple[int, int]] | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[tuple[int, Batch]]:
     """Give a file's records in batches, in file order, each with the number of its first record.
 
@@ -269,6 +275,7 @@ def _batches(
 
     Args:
         places: Takes the first record and the place in the file of each block; only of use where no record holds a quote.
+        watch: Digests what is read.
     """
     layout = layout_of(SOURCE_TABLES[file.table], file.header)
     has_header = part is None or not part.start
@@ -276,7 +283,8 @@ def _batches(
     first = 0  # number of the next record
     line = 1  # physical number of the next line, counted in the part
     at = part.start if part else 0  # place in the file of the next line
-    for data in read_blocks(file, part):
+    blocks = read_blocks(file, part)
+    for data in watch.over(blocks) if watch else blocks:
         cut = data.rfind(b"\n") + 1
         if not cut:
             tail = _bounded(tail + data, file, line)

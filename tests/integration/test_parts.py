@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from omop_inc.runs import detect
 from omop_inc.source import parts
 from tests.comparing import IdHistory, differences, exact_differences
 from tests.factories import small_world
@@ -43,3 +44,36 @@ def test_loads_reloads_and_increments_in_parts_are_those_of_whole_files(cdm: Cdm
     whole.run(b)
     assert found == whole.query(bad.format("whole")) != []
     assert differences(cdm.read(), whole.read()) == []
+
+
+@pytest.mark.usefixtures("cut_small")
+def test_a_large_file_in_which_quotes_appear_is_read_whole(cdm: Cdm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, world = Cdm(cdm.url, cdm.state_dir, "whole"), small_world(4)
+    a = write_snapshot(tmp_path / "a", world)
+    for row in world["conditions"][1::2]:
+        row["DESCRIPTION"] = "a text\nof two lines, " + "and long " * 20
+    b = write_snapshot(tmp_path / "b", world)
+    cdm.run(a)
+    cdm.run(b)
+    assert cdm.run(b).status == "no_change"
+    monkeypatch.undo()
+    whole.run(b)
+    assert differences(cdm.read(), whole.read()) == []
+
+
+@pytest.mark.usefixtures("cut_small")
+def test_a_changed_file_of_the_same_size_is_found_and_an_equal_one_is_not_hashed(cdm: Cdm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = write_snapshot(tmp_path / "a", small_world(2))
+    text = (a / "patients.csv").read_text()
+    cdm.run(a)
+    hashed: list[str] = []
+    real = detect._hash_file
+    monkeypatch.setattr(detect, "_hash_file", lambda file, *others: hashed.append(file.table) or real(file, *others))
+    assert cdm.run(a).status == "no_change"
+    assert hashed == []
+    (a / "patients.csv").write_text(text.replace(",M,", ",F,", 1) if ",M," in text else text.replace(",F,", ",M,", 1))
+    assert (a / "patients.csv").stat().st_size == len(text.encode())
+    changed = cdm.run(a)
+    assert set(hashed) == {"patients"}
+    assert changed.source_tables["patients"].changed == 1
+    assert cdm.run(a).status == "no_change"

@@ -9,7 +9,7 @@ import pytest
 
 from omop_inc.errors import SourceFileError
 from omop_inc.source import snapshot as snapshot_module
-from omop_inc.source.hashing import digest_file
+from omop_inc.source.digests import digest_file
 from omop_inc.source.records import hash_records
 from omop_inc.source.snapshot import open_snapshot, read_blocks
 from omop_inc.source.tables import SOURCE_TABLES
