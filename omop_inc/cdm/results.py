@@ -17,7 +17,7 @@ from omop_inc.cdm.transforms import EVENT_VIEW, ROUTED_VIEW, SqlFile, code_views
 from omop_inc.cdm.world import create_schema, create_view, create_views, set_search_path, world_path
 from omop_inc.errors import TransformError
 from omop_inc.source.tables import SOURCE_TABLES
-from omop_inc.store.db import Connection, Database, execute, fetch_value, translate
+from omop_inc.store.db import Connection, Database, analyze_roughly, execute, fetch_value, translate
 from omop_inc.store.schemas import Schemas, columns, name, row_of
 
 # The source tables whose rows have a price, and so a row of cost.
@@ -218,8 +218,8 @@ def routed_targets() -> list[str]:
 
 
 def routed_sources() -> list[str]:
-    """The source tables whose rows are routed."""
-    return sorted(views()[EVENT_VIEW].source_reads)
+    """The source tables whose rows are routed, the one of most rows first."""
+    return sorted(views()[EVENT_VIEW].source_reads, key=lambda table: (table != "observations", table))
 
 
 def route_full(database: Database, schemas: Schemas, source_table: str) -> int:
@@ -248,7 +248,7 @@ def run_full(database: Database, schemas: Schemas, transform: str, path: list[st
         if transform in PERSON_BESIDE:
             execute(connection, sql.SQL("ALTER TABLE {} ADD COLUMN person_id bigint").format(target))
         if transform in routed_targets():
-            execute(connection, sql.SQL("ANALYZE {}").format(name(schemas.run, f"routed_{transform}")))
+            analyze_roughly(connection, name(schemas.run, f"routed_{transform}"))
         if index_first:
             _index(connection, schemas, table, foreign_keys=foreign_keys)
         execute_transform(connection, transforms()[transform], path)

@@ -12,7 +12,7 @@ from omop_inc.cdm import lookups, outcomes
 from omop_inc.cdm.cut_texts import count_cut_texts
 from omop_inc.cdm.publish import Written, compare_with_committed, exchange
 from omop_inc.cdm.quality.checker import Checked
-from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, route_full, routed_sources, run_full
+from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, route_full, routed_sources, routed_targets, run_full
 from omop_inc.cdm.transforms import transforms, waits
 from omop_inc.crew import Crew
 from omop_inc.errors import CheckFailed
@@ -69,15 +69,13 @@ def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: 
     seen = {table: loaded[table].seen for table in seen}
     outcome.snapshot_digest = digest_snapshot({table: (one.rows, one.hash_sum) for table, one in seen.items()})
     _check_expected(outcome.snapshot_digest, expected)
-    for generation in fates.generations():
-        run.each("settle", generation, lambda table: _settle(run, table))
+    run.each("settle", largest_first(seen), lambda table: _settle(run, table), fates.waits())
     if guarded and run.settings.mode == "snapshot" and not is_first:
         with run.recorder.step("guard"):
             guards.check_files(run, seen, outcome.snapshot_digest)
             guards.check_losses(run, seen, outcome.snapshot_digest, is_full=True, tables=list(SOURCE_TABLES))
     _prepare(run, outcome)
-    run.each("route", routed_sources(), lambda table: _route(run, table))
-    run.each("transform", list(waits()), lambda transform: _transform(run, transform, full_path(schemas)), waits())
+    _transform_all(run)
     written = run.each("compare", list(transforms()), lambda transform: _compare(run, transform, is_first=is_first))
     cdm_ids = run.each("account", list(outcomes.ID_TABLES), lambda table: _read_ids(run, table))
     run.summary.outcomes = run.each("account", largest_first(seen), lambda table: _count_outcomes(run, table, cdm_ids))
@@ -129,6 +127,20 @@ def _prepare(run: Run, outcome: Outcome) -> None:
         counts.rows_in = report.codes
         prepare_full_views(connection, schemas)
     tell_codes(run, report)
+
+
+def _transform_all(run: Run) -> None:
+    """Route the coded rows and run the transforms; those that read routed rows wait until all are routed."""
+    routes = {f"route_{table}": table for table in routed_sources()}
+    after = {transform: others | (routes.keys() if transform in routed_targets() else set()) for transform, others in waits().items()}
+
+    def work(item: str) -> None:
+        if item in routes:
+            _route(run, routes[item])
+        else:
+            _transform(run, item, full_path(run.schemas))
+
+    run.each("transform", [*routes, *after], work, after)
 
 
 def _route(run: Run, table: str) -> None:

@@ -6,7 +6,7 @@ Belongs here: the statements of the publishing transaction on our own schemas. D
 from psycopg import sql
 
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
-from omop_inc.store.db import Connection, execute
+from omop_inc.store.db import Connection, analyze_roughly, execute
 from omop_inc.store.exchange import replace_table
 from omop_inc.store.pairing import key_expression
 from omop_inc.store.schemas import Schemas, name
@@ -113,4 +113,4 @@ def index_image(connection: Connection, schemas: Schemas, table: SourceTable, *,
     """Index a staging table built beside, unless it is, and analyze it."""
     if not is_indexed:
         index_staged(connection, schemas.next_staging, table)
-    execute(connection, sql.SQL("ANALYZE {}").format(name(schemas.next_staging, table.name)))
+    analyze_roughly(connection, name(schemas.next_staging, table.name))

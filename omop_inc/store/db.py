@@ -42,6 +42,9 @@ SESSION_OPTIONS = {
 # grouping of 1.4 million transactions took 4.2 s of two cores, and 2.3 s of one.
 WORK_OPTIONS = {"synchronous_commit": "off", "max_parallel_workers_per_gather": "0", "max_parallel_maintenance_workers": "0"}
 
+# Rows sampled by ANALYZE are 300 times this. Runs join by keys, whose number of values 9,000 rows tell well enough.
+ROUGH_STATISTICS = 30
+
 # Serialisation, deadlock, lock not available, admin shutdown, crash, cannot connect now, connection failures.
 TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08000", "08001", "08003", "08004", "08006"})
 
@@ -98,6 +101,13 @@ def execute(connection: Connection, statement: Statement, parameters: Any = None
     """Run one statement whose text is ours."""
     query: Any = statement  # psycopg wants to see literals; all our texts are files or constants of ours
     return connection.execute(query, parameters)
+
+
+def analyze_roughly(connection: Connection, table: sql.Identifier) -> None:
+    """ANALYZE a table that only runs read, from a third of the usual sample; all staged tables of 1 GB take 1.5 s so instead of 4."""
+    execute(connection, sql.SQL("SET LOCAL default_statistics_target TO {}").format(sql.Literal(ROUGH_STATISTICS)))
+    execute(connection, sql.SQL("ANALYZE {}").format(table))
+    execute(connection, "SET LOCAL default_statistics_target TO DEFAULT")
 
 
 def fetch_value(connection: Connection, statement: Statement, parameters: Any = None) -> Any:

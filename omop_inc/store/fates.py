@@ -148,12 +148,12 @@ def _derive(connection: Connection, schemas: Schemas, table: SourceTable) -> Non
         execute(connection, sql.SQL(text).format(**parts))
 
 
-def generations() -> list[list[str]]:
-    """The source tables in groups: those of a group need only tables of groups before it to be settled."""
-    depth: dict[str, int] = {}
-    for table in SOURCE_TABLES.values():  # parents come before their children
-        depth[table.name] = 1 + max((depth[parent.table] for parent in table.parents), default=-1)
-    return [[table for table, its in depth.items() if its == level] for level in range(1 + max(depth.values()))]
+def waits() -> dict[str, frozenset[str]]:
+    """For each source table those that must be settled before it: what its rows name."""
+    return {
+        table.name: frozenset([parent.table for parent in table.parents] + [one for reference in table.references for one in reference.tables])
+        for table in SOURCE_TABLES.values()
+    }
 
 
 def settle_image(connection: Connection, schemas: Schemas, table: SourceTable) -> None:

@@ -27,8 +27,8 @@ from omop_inc.store.check_ledger import StoredResult, ValueChange
 from omop_inc.store.db import Connection, Database, fetch_value
 from omop_inc.store.schemas import columns
 
-# The tables of most rows, so that the last thread to end ends early.
-_LONG = ("measurement", "observation", "procedure_occurrence", "cost", "drug_exposure", "visit_detail", "visit_occurrence")
+# The tables whose checks take longest, so that the last thread to end ends early; condition_occurrence has the comparison of all events.
+_LONG = ("condition_occurrence", "measurement", "observation", "procedure_occurrence", "cost", "drug_exposure", "visit_detail", "visit_occurrence")
 
 
 @dataclass(kw_only=True)
