@@ -90,13 +90,10 @@ def _feed(connection: Connection, schemas: Schemas, table: CdmTable, run_id: str
     )
 
 
-def compare_with_committed(connection: Connection, schemas: Schemas, transform: str, *, is_first: bool) -> Written:
-    """Make the difference tables between the CDM built beside and the committed one, for the feed and the counts."""
+def compare_with_committed(connection: Connection, schemas: Schemas, transform: str, total: int) -> Written:
+    """Make the difference tables between the CDM built beside, of so many rows, and the committed one, for the feed and the counts."""
     table = cdm_tables()[transform]
     new = name(schemas.next_cdm, transform)
-    total = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(new)))
-    if is_first:
-        return Written(inserted=total, total=total)
     old = name(schemas.cdm, transform)
     counts = []
     for kind, mine, other in (("gone", old, new), ("added", new, old)):

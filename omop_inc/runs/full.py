@@ -35,6 +35,7 @@ class Built:
 
     seen: dict[str, Seen]
     loaded: dict[str, Loaded]
+    staged: dict[str, int]  # rows that are settled as loaded, by source table
     written: dict[str, Written]  # by CDM table: the difference to the committed rows
 
 
@@ -69,17 +70,20 @@ def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: 
     seen = {table: loaded[table].seen for table in seen}
     outcome.snapshot_digest = digest_snapshot({table: (one.rows, one.hash_sum) for table, one in seen.items()})
     _check_expected(outcome.snapshot_digest, expected)
-    run.each("settle", largest_first(seen), lambda table: _settle(run, table), fates.waits())
+    staged = run.each("settle", largest_first(seen), lambda table: _settle(run, table), fates.waits())
     if guarded and run.settings.mode == "snapshot" and not is_first:
         with run.recorder.step("guard"):
             guards.check_files(run, seen, outcome.snapshot_digest)
             guards.check_losses(run, seen, outcome.snapshot_digest, is_full=True, tables=list(SOURCE_TABLES))
     _prepare(run, outcome)
-    _transform_all(run)
-    written = run.each("compare", list(transforms()), lambda transform: _compare(run, transform, is_first=is_first))
+    rows = _transform_all(run)
+    if is_first:
+        written = {transform: Written(inserted=total, total=total) for transform, total in rows.items()}
+    else:
+        written = run.each("compare", list(transforms()), lambda transform: _compare(run, transform, rows[transform]))
     cdm_ids = run.each("account", list(outcomes.ID_TABLES), lambda table: _read_ids(run, table))
     run.summary.outcomes = run.each("account", largest_first(seen), lambda table: _count_outcomes(run, table, cdm_ids))
-    return Built(seen=seen, loaded=loaded, written=written)
+    return Built(seen=seen, loaded=loaded, staged=staged, written=written)
 
 
 def _check_expected(digest: str, expected: str | None) -> None:
@@ -101,18 +105,24 @@ def _count_outcomes(run: Run, table: str, ids: dict[str, outcomes.Ids]) -> dict[
     return dict(sorted(found.items()))
 
 
-def _compare(run: Run, transform: str, *, is_first: bool) -> Written:
+def _compare(run: Run, transform: str, total: int) -> Written:
     with run.recorder.step("compare", transform), run.database.connection() as connection:
-        return compare_with_committed(connection, run.schemas, transform, is_first=is_first)
+        return compare_with_committed(connection, run.schemas, transform, total)
 
 
-def _settle(run: Run, table: str) -> None:
-    """Take out of the image what is not to be loaded; the dimensions that it names are there by now."""
+def _settle(run: Run, table: str) -> int:
+    """Take out of the image what is not to be loaded; what its rows name is settled by now.
+
+    Returns:
+        The rows that stay.
+    """
     image = run.schemas.next_staging
-    with run.recorder.step("settle", table), run.database.connection() as connection:
+    with run.recorder.step("settle", table) as counts, run.database.connection() as connection:
         fates.settle_image(connection, run.schemas, SOURCE_TABLES[table])
         run.summary.unknown_references.update(accounting.count_unknown_references(connection, image, image, table))
         run.summary.cut_texts.update(count_cut_texts(connection, image, table))
+        counts.rows_in = accounting.count_staged(connection, image, table)
+    return counts.rows_in
 
 
 def _prepare(run: Run, outcome: Outcome) -> None:
@@ -129,37 +139,39 @@ def _prepare(run: Run, outcome: Outcome) -> None:
     tell_codes(run, report)
 
 
-def _transform_all(run: Run) -> None:
-    """Route the coded rows and run the transforms; those that read routed rows wait until all are routed."""
+def _transform_all(run: Run) -> dict[str, int]:
+    """Route the coded rows and run the transforms; those that read routed rows wait until all are routed.
+
+    Returns:
+        Rows by CDM table.
+    """
     routes = {f"route_{table}": table for table in routed_sources()}
     after = {transform: others | (routes.keys() if transform in routed_targets() else set()) for transform, others in waits().items()}
 
-    def work(item: str) -> None:
-        if item in routes:
-            _route(run, routes[item])
-        else:
-            _transform(run, item, full_path(run.schemas))
+    def work(item: str) -> int:
+        return _route(run, routes[item]) if item in routes else _transform(run, item, full_path(run.schemas))
 
-    run.each("transform", [*routes, *after], work, after)
+    rows = run.each("transform", [*routes, *after], work, after)
+    return {transform: rows[transform] for transform in transforms()}
 
 
-def _route(run: Run, table: str) -> None:
+def _route(run: Run, table: str) -> int:
     with run.recorder.step("route", table) as counts:
         counts.rows_written = route_full(run.database, run.schemas, table)
+    return counts.rows_written
 
 
-def _transform(run: Run, transform: str, path: list[str]) -> None:
+def _transform(run: Run, transform: str, path: list[str]) -> int:
     with run.recorder.step("transform", transform) as counts:
         settings = run.settings
         index_first = "drop_indexes" in settings.without
         result = run_full(run.database, run.schemas, transform, path, foreign_keys=settings.foreign_keys, index_first=index_first)
         counts.rows_written = result.rows
+    return result.rows
 
 
 def _publish(run: Run, built: Built, outcome: Outcome, checked: Checked | None) -> None:
-    schemas = run.schemas
-    with run.database.connection() as connection:
-        staged = {table: accounting.count_staged(connection, schemas.next_staging, table) for table in SOURCE_TABLES}
+    schemas, staged = run.schemas, built.staged
     with run.recorder.step("publish") as counts, publishing(run, outcome) as generation:
         connection = run.raw
         before = accounting.count_held(connection, schemas)
@@ -185,7 +197,7 @@ def _publish(run: Run, built: Built, outcome: Outcome, checked: Checked | None) 
             run.summary.source_tables[table] = counted
         accounting.check_accounts(run)
         accounting.check_outcomes(run.summary.outcomes, staged)
-        _write_state(run, built, staged, generation)
+        _write_state(run, built, generation)
         checking.keep(run, checked, generation)
         counts.rows_written = sum(entry["total"] for entry in run.summary.cdm_tables.values())
 
@@ -197,7 +209,7 @@ def _moves(run: Run, seen: Seen, staged: int) -> accounting.Moves:
     return accounting.count_reload_moves(run.raw, run.schemas, seen.table, loaded_before=seen.before.loaded, staged=staged)
 
 
-def _write_state(run: Run, built: Built, staged: dict[str, int], generation: int) -> None:
+def _write_state(run: Run, built: Built, generation: int) -> None:
     for table, one in built.seen.items():
         if not one.rows and not one.before.rows:
             continue
@@ -206,7 +218,7 @@ def _write_state(run: Run, built: Built, staged: dict[str, int], generation: int
             file_digest=one.digest,
             rows=one.rows,
             hash_sum=one.hash_sum,
-            loaded=staged[table],
+            loaded=built.staged[table],
             quarantined=counts.quarantined,
             pending=counts.pending,
         )
