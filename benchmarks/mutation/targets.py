@@ -36,6 +36,11 @@ def _integration(*names: str) -> Stage:
     return tuple(_INTEGRATION.format(one) for one in names)
 
 
+def _chosen(words: str, *names: str) -> Stage:
+    """Tests of some integration files, by words of their names: those that are about the code, before those that take longer."""
+    return (*_integration(*names), "-k", words)
+
+
 _HASHES: Stage = (*_unit("hashing", "records", "snapshot", "parts"), _PROPERTY.format("hashing"))
 PYTHON_FILES: dict[str, tuple[Stage, ...]] = {
     "omop_inc/source/deltas.py": ((*_unit("deltas"), _PROPERTY.format("deltas")), _BRIEF, _INCREMENTS),
@@ -43,21 +48,93 @@ PYTHON_FILES: dict[str, tuple[Stage, ...]] = {
     "omop_inc/source/lines.py": (_HASHES, _BRIEF, _INCREMENTS),
     "omop_inc/source/records.py": (_HASHES, _BRIEF, _INCREMENTS),
     "omop_inc/source/parts.py": (_HASHES, _integration("parts")),
-    "omop_inc/store/pairing.py": (_BRIEF, _INCREMENTS, _integration("reload", "append")),
-    "omop_inc/store/fates.py": (_BRIEF, _INCREMENTS, _integration("quarantine")),
-    "omop_inc/store/intake.py": (_BRIEF, _INCREMENTS, _integration("quarantine", "append")),
-    "omop_inc/store/apply.py": (_BRIEF, _INCREMENTS, _integration("quarantine")),
-    "omop_inc/store/state.py": (_unit("state"), _integration("state"), _BRIEF, _INCREMENTS, _integration("snapshots")),
-    "omop_inc/store/row_ids.py": ((_PROPERTY.format("row_ids"),), (*_integration("snapshots"), "-k", "only_row"), _BRIEF, _INCREMENTS),
-    "omop_inc/store/staging.py": (_unit("staging"), _BRIEF, _INCREMENTS, _integration("quarantine")),
-    "omop_inc/cdm/scope.py": (_unit("transforms"), _BRIEF, _INCREMENTS, _integration("encounter_scope")),
-    "omop_inc/cdm/world.py": (_BRIEF, _INCREMENTS, _integration("encounter_scope")),
-    "omop_inc/cdm/results.py": (_BRIEF, _INCREMENTS, _integration("encounter_scope", "reload", "mapping_settings")),
-    "omop_inc/cdm/publish.py": (_BRIEF, _INCREMENTS, _integration("reload")),
-    "omop_inc/runs/detect.py": (_unit("detect"), _BRIEF, _INCREMENTS, _integration("snapshots")),
-    "omop_inc/runs/increment.py": (_BRIEF, _INCREMENTS, _integration("snapshots", "accounting", "append")),
+    "omop_inc/store/pairing.py": (
+        _chosen("unique_key or there_twice or window or adds_them or its_id_again or given_twice", "append", "snapshots"),
+        _BRIEF,
+        _chosen("back or (repeated_id and claims) or another_snapshot or copies", "quarantine", "reload", "append"),
+        _INCREMENTS,
+    ),
+    "omop_inc/store/fates.py": (
+        _chosen("another_patient or (claims and (copies or waits or orphans))", "quarantine"),
+        _BRIEF,
+        _chosen("(patients or careplans) and (copies or waits or orphans) or same_snapshot or as_an_increment", "quarantine", "reload", "accounting"),
+        _INCREMENTS,
+    ),
+    "omop_inc/store/intake.py": (
+        _chosen("conditions-bad0 or patients-bad or damaged or back", "quarantine"),
+        _BRIEF,
+        _chosen("copies or lacks_files or add_up or its_id_again or another_snapshot", "quarantine", "append", "snapshots", "reload"),
+        _chosen("in_parts or no_loss", "parts", "guards"),
+        _INCREMENTS,
+    ),
+    "omop_inc/store/apply.py": (
+        _chosen("conditions-bad0 or back or its_id_again or given_twice or (waits and careplans)", "quarantine", "snapshots"),
+        _BRIEF,
+        _chosen("reload or renumber", "reload"),
+        _INCREMENTS,
+    ),
+    "omop_inc/store/state.py": (
+        _unit("state"),
+        _integration("state"),
+        _chosen("then_a or gone_leave or no_tuple or same_folder or holds_no_cdm or window", "snapshots", "append", "report"),
+        _BRIEF,
+        _INCREMENTS,
+    ),
+    "omop_inc/store/row_ids.py": (
+        (_PROPERTY.format("row_ids"),),
+        _chosen("only_row or gives_an_id_twice or renumber", "snapshots", "reload"),
+        _BRIEF,
+        _chosen("reload", "reload"),
+        _INCREMENTS,
+    ),
+    "omop_inc/store/staging.py": (
+        _unit("staging"),
+        _integration("state"),
+        _BRIEF,
+        _chosen("conditions-bad0 or damaged or back", "quarantine"),
+        _INCREMENTS,
+    ),
+    "omop_inc/cdm/scope.py": (
+        _unit("transforms"),
+        _chosen("encounter", "encounter_scope"),
+        _BRIEF,
+        _chosen("units or dimension or own_person or touches_only", "mapping_settings", "snapshots", "checking"),
+        _INCREMENTS,
+    ),
+    "omop_inc/cdm/world.py": (_BRIEF, _integration("encounter_scope"), _chosen("zone_moves", "mapping_settings"), _INCREMENTS),
+    "omop_inc/cdm/results.py": (
+        _BRIEF,
+        _integration("encounter_scope"),
+        _chosen("same_snapshot or every_key or zone_moves or own_person", "reload", "mapping_settings", "snapshots"),
+        _INCREMENTS,
+    ),
+    "omop_inc/cdm/publish.py": (
+        _chosen("feed or then_a or own_person", "snapshots"),
+        _BRIEF,
+        _chosen("reload", "reload"),
+        _INCREMENTS,
+    ),
+    "omop_inc/runs/detect.py": (
+        _unit("detect"),
+        _chosen("gone_leave or no_tuple or then_a or lacks_files or same_folder or window", "snapshots", "append", "parts"),
+        _integration("parts"),
+        _BRIEF,
+        _INCREMENTS,
+    ),
+    "omop_inc/runs/increment.py": (
+        _chosen("alike or own_person or no_tuple or lacks_files or add_up or window or hashed_again", "snapshots", "append"),
+        _BRIEF,
+        _chosen("older or append or lost or units or (rows_lost and incremental) or two_looks", "accounting", "mapping_settings", "guards"),
+        _INCREMENTS,
+    ),
     "omop_inc/runs/guards.py": (_integration("guards"),),
-    "omop_inc/runs/accounting.py": (_unit("accounting"), _BRIEF, _INCREMENTS, _integration("accounting", "quarantine")),
+    "omop_inc/runs/accounting.py": (
+        _unit("accounting"),
+        _chosen("lacks_files or add_up or window or unique_key or references", "append", "accounting"),
+        _BRIEF,
+        _chosen("as_an_increment or lost or copies or (waits and claims)", "accounting", "quarantine"),
+        _INCREMENTS,
+    ),
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from omop_inc.cdm.outcomes import FATES, RULES, UNEXPLAINED
 from omop_inc.errors import CheckFailed
+from omop_inc.runs.snapshots import Kind
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.telling.summary import Summary
 from tests.comparing import Store
@@ -150,6 +151,14 @@ def test_store_of_an_older_version_is_counted_anew(cdm: Cdm, tmp_path: Path) -> 
     summary = cdm.run_allowed(write_snapshot(tmp_path / "b", history.step([Change("leave")])))
     check(summary, cdm.read())
     assert cdm.query("SELECT generation FROM cdm_state.row_id_range") == [(2,)]
+
+
+@pytest.mark.parametrize("kind", ["incremental", "full_reload"])
+def test_references_to_what_no_file_holds_are_counted(cdm: Cdm, tmp_path: Path, kind: Kind) -> None:
+    world = small_world(2)
+    assert cdm.run(write_snapshot(tmp_path / "a", world)).unknown_references == {}
+    world["encounters"] = [one | {"PROVIDER": uid("unknown", 0)} if one["Id"] == uid("encounters", 0) else one for one in world["encounters"]]
+    assert cdm.run(write_snapshot(tmp_path / "b", world), kind).unknown_references == {"encounters.provider": 1}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ def test_folder_of_new_rows_adds_them_to_what_is_there(cdm: Cdm, tmp_path: Path)
     summary = cdm.run(write_snapshot(tmp_path / "b", person_rows(1, 1)), mode="append")
     assert summary.source_tables["patients"].new == 1
     assert not any(counts.removed or counts.changed for counts in summary.source_tables.values())
+    assert not any(one.rows_removed for one in summary.timings if one.step == "stage")
     assert all(counts.adds_up for counts in summary.source_tables.values())
     fresh.run(write_snapshot(tmp_path / "both", joined(small_world(1), person_rows(1, 1))))
     assert differences(cdm.read(), fresh.read()) == []
@@ -66,6 +67,15 @@ def test_same_folder_again_changes_nothing(cdm: Cdm, tmp_path: Path) -> None:
     assert cdm.run(b, mode="append").status == "no_change"
     assert cdm.tuples_written() == written
     assert exact_differences(before, cdm.read()) == []
+
+
+def test_file_that_holds_all_rows_need_not_be_hashed_again(cdm: Cdm, tmp_path: Path) -> None:
+    cdm.run(write_snapshot(tmp_path / "a", small_world(1)))
+    cdm.run(write_snapshot(tmp_path / "b", small_world(2)), mode="append")
+    unknown = "SELECT source_table FROM cdm_state.source_state WHERE rows > 0 AND file_digest IS NULL"
+    assert cdm.query(unknown) == []
+    cdm.run(write_snapshot(tmp_path / "c", {**small_world(2), "conditions": person_rows(2)["conditions"]}), mode="append")
+    assert cdm.query(unknown) == [("conditions",)]  # of which the image holds more than the file
 
 
 def test_reload_rebuilds_from_the_image_and_keeps_what_no_file_holds(cdm: Cdm, tmp_path: Path) -> None:

@@ -107,6 +107,9 @@ def test_a_change_touches_only_the_checks_that_can_see_it(cdm: Cdm, tmp_path: Pa
     assert _step(cdm, tmp_path / "b", world, looked_at) == {"cost_as_in_source"}
     world["claims_transactions"][0]["AMOUNT"] = "1234.56"
     assert _step(cdm, tmp_path / "c", world, looked_at) == set()  # charged and recorded alike
+    world["claims_transactions"][0]["AMOUNT"] = "12.50"
+    world["patients"][0]["SUFFIX"] = "Jr."
+    assert _step(cdm, tmp_path / "person", world, looked_at) == {"empty_table"}  # of a person who changes as well
     world["encounters"][0]["DESCRIPTION"] = "Another word for it"
     assert _step(cdm, tmp_path / "d", world, looked_at) == {"empty_table"}  # which looks at tables, not at rows
 

@@ -1,14 +1,18 @@
 """Snapshots and runs that are refused, skipped or fail, and that change nothing then."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from omop_inc.errors import EXIT_OK, EXIT_REFUSED, EXIT_USAGE, OmopIncError, SnapshotRefusedError, SourceFileError
-from omop_inc.runs.snapshots import Request, apply_snapshot, exit_code
+from omop_inc.errors import EXIT_OK, EXIT_REFUSED, EXIT_USAGE, OmopIncError, SnapshotRefusedError, SourceFileError, StateMismatchError
+from omop_inc.runs import increment
+from omop_inc.runs.context import Run
+from omop_inc.runs.detect import Seen
+from omop_inc.runs.snapshots import Kind, Request, apply_snapshot, exit_code
 from tests.comparing import exact_differences
 from tests.factories import World, joined, person_rows, row, small_world, uid
 from tests.stores import Cdm
@@ -106,6 +110,14 @@ def test_people_who_leave_take_their_rows_without_a_refusal(cdm: Cdm, tmp_path: 
     assert cdm.query("SELECT count(*) FROM cdm.person") == [(PEOPLE - 1,)]
 
 
+@pytest.mark.parametrize("kind", ["incremental", "full_reload"])
+def test_rows_that_change_are_no_loss(cdm: Cdm, tmp_path: Path, kind: Kind) -> None:
+    world = _crowd()
+    cdm.run(write_snapshot(tmp_path / "a", world))
+    world["observations"] = [one | {"VALUE": "7.5"} for one in world["observations"]]
+    assert cdm.run(write_snapshot(tmp_path / "b", world), kind).status == "applied"
+
+
 def test_older_manifest_is_refused_unless_allowed(cdm: Cdm, tmp_path: Path) -> None:
     for name, date, people in (("new", "2024-05-02", 2), ("old", "2024-05-01", 1)):
         folder = write_snapshot(tmp_path / name, small_world(people))
@@ -165,6 +177,27 @@ def test_file_that_is_not_what_it_should_be_stops_the_run(cdm: Cdm, tmp_path: Pa
     with pytest.raises(SourceFileError, match=message) as stopped:
         cdm.run(b)
     assert stopped.value.exit_code == EXIT_USAGE
+    assert exact_differences(before, cdm.read()) == []
+
+
+def test_file_that_changes_between_two_looks_stops_the_run(cdm: Cdm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though its size and time say nothing of it."""
+    cdm.run(write_snapshot(tmp_path / "a", small_world(1)))
+    before = cdm.read()
+    b = write_snapshot(tmp_path / "b", small_world(3))
+    file, real = b / "conditions.csv", increment.stage
+
+    def stage_what_changed(run: Run, seen: Seen) -> None:
+        if seen.table == "conditions":
+            time = file.stat().st_mtime_ns
+            first, _, rest = file.read_bytes().rstrip(b"\n").rpartition(b"\n")
+            file.write_bytes(first + b"," + rest + b"\n")  # one record fewer
+            os.utime(file, ns=(time, time))
+        real(run, seen)
+
+    monkeypatch.setattr(increment, "stage", stage_what_changed)
+    with pytest.raises(StateMismatchError, match=r"'conditions.csv' was changed while it was read"):
+        cdm.run(b)
     assert exact_differences(before, cdm.read()) == []
 
 

@@ -8,8 +8,9 @@ from psycopg import sql
 
 from omop_inc.cdm.spec import cdm_tables
 from omop_inc.errors import CheckFailed
+from omop_inc.source.tables import SOURCE_TABLES
 from tests.comparing import IdHistory, differences, exact_differences, id_collisions
-from tests.factories import joined, person_rows, small_world
+from tests.factories import joined, person_rows, row, small_world, uid
 from tests.stores import Cdm
 from tests.worlds import Change, History, write_snapshot
 
@@ -64,6 +65,19 @@ def test_first_run_may_be_a_reload(cdm: Cdm, tmp_path: Path) -> None:
     assert (summary.status, summary.generation) == ("applied", 1)
 
 
+def test_reload_holds_each_bad_record_once(cdm: Cdm, tmp_path: Path) -> None:
+    world = small_world(1)
+    bad = [row("observations", PATIENT=uid("patients", 0), DATE=date) for date in ("2020-02-30", "2020-02-31")]
+    a = write_snapshot(tmp_path / "a", {**world, "observations": bad})
+    cdm.run(a)
+    count = "SELECT line, count(*) FROM cdm_quarantine.bad_record GROUP BY line ORDER BY line"
+    assert cdm.run(a, "full_reload").source_tables["observations"].quarantined == 2
+    assert cdm.query(count) == [(2, 1), (3, 1)]
+    b = write_snapshot(tmp_path / "b", {**world, "observations": bad[:1]})
+    assert cdm.run(b, "full_reload").source_tables["observations"].quarantined == 1
+    assert cdm.query(count) == [(2, 1)]
+
+
 def test_reload_keeps_grants_and_views_of_users(cdm: Cdm, tmp_path: Path) -> None:
     a = write_snapshot(tmp_path / "a", small_world(1))
     cdm.run(a)
@@ -106,19 +120,22 @@ def test_a_load_and_a_reload_leave_every_key_and_index_of_the_facts(cdm: Cdm, tm
     query = """
         SELECT relation.relname, array_agg(attribute.attname ORDER BY attribute.attnum), index.indisprimary
         FROM pg_index AS index
-        INNER JOIN pg_class AS relation ON relation.oid = index.indrelid AND relation.relnamespace = 'cdm'::regnamespace
+        INNER JOIN pg_class AS relation ON relation.oid = index.indrelid AND relation.relnamespace = %s::regnamespace
         INNER JOIN pg_attribute AS attribute ON attribute.attrelid = index.indexrelid
         GROUP BY index.indexrelid, relation.relname, index.indisprimary
     """
+    by_hash_and_person = {(name, (column,)) for name, table in SOURCE_TABLES.items() for column in ("row_hash", table.patient) if column}
     assert keys
     assert indexed
     for kind in ("incremental", "full_reload"):
         cdm.run(snapshot, kind)
         with psycopg.connect(cdm.url) as connection:
-            found = [(table, tuple(names), is_key) for table, names, is_key in connection.execute(query)]
+            found = [(table, tuple(names), is_key) for table, names, is_key in connection.execute(query, ("cdm",))]
+            staged = {(table, tuple(names[:1])) for table, names, _ in connection.execute(query, ("cdm_staging",))}
         assert {(table, names) for table, names, is_key in found if is_key} == keys
         assert indexed <= {(table, names) for table, names, is_key in found if not is_key}
         assert len(found) == len(set(found))
+        assert by_hash_and_person <= staged
 
 
 def _turn_columns(connection: psycopg.Connection[object], schema: str) -> None:

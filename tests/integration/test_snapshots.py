@@ -128,7 +128,7 @@ def test_a_row_that_left_has_its_id_again_after_others_came(cdm: Cdm, tmp_path: 
     place = {"PATIENT": uid("patients", 0), "ENCOUNTER": uid("encounters", 0)}
     steps = [
         [row("conditions", **place), row("conditions", **place, CODE="195662009")],
-        [row("conditions", **place)],
+        [row("conditions", **place), row("conditions", **place, CODE="10509002")],  # one comes as the other leaves
         [row("conditions", **place), row("conditions", **place, CODE="444814009")],
         [row("conditions", **place), row("conditions", **place, CODE="444814009"), row("conditions", **place, CODE="195662009")],
     ]
@@ -138,6 +138,24 @@ def test_a_row_that_left_has_its_id_again_after_others_came(cdm: Cdm, tmp_path: 
         ids.append({one["code"]: one["row_id"] for one in cdm.read().staging["conditions"]})
     assert ids[3]["195662009"] == ids[0]["195662009"]
     assert ids[3]["444814009"] == ids[2]["444814009"] not in ids[0].values()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(["", None, "", ("", "")], id="a copy of a row that came back"),
+        pytest.param(["", "2020-04-01", ("2020-04-01", "")], id="what a row was beside what it is"),
+        pytest.param(["", None, ("", "2020-04-01")], id="what came back beside another of its key"),
+    ],
+)
+def test_no_id_is_given_twice_whatever_left_and_came(cdm: Cdm, tmp_path: Path, steps: list[str | tuple[str, ...] | None]) -> None:
+    """Each step: the ends of the rows of a code, beside a row that stays."""
+    world, place = small_world(1), {"PATIENT": uid("patients", 0), "ENCOUNTER": uid("encounters", 0)}
+    for number, step in enumerate(steps):
+        ends = () if step is None else (step,) if isinstance(step, str) else step
+        rows = [row("conditions", **place), *(row("conditions", **place, CODE="195662009", STOP=end) for end in ends)]
+        cdm.run(write_snapshot(tmp_path / str(number), {**world, "conditions": rows}))
+    assert cdm.query("SELECT count(*), count(DISTINCT row_id) FROM cdm_staging.conditions") == [(3, 3)]
 
 
 def test_rows_of_a_file_that_is_gone_leave(cdm: Cdm, tmp_path: Path) -> None:

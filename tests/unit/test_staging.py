@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from omop_inc.store.staging import hash_hex, row_lines
+from omop_inc.store.staging import hash_hex, row_lines, text_field
 
 HASHES = np.array([[0, 255], [(1 << 64) - 1, 1 << 63], [0x0123456789ABCDEF, 0]], dtype=np.uint64)
 DIGITS = [b"%032x" % ((high << 64) + low) for high, low in HASHES.tolist()]
@@ -29,3 +29,10 @@ def test_rows_without_ids_begin_with_nothing() -> None:
 
 def test_no_row_is_no_byte() -> None:
     assert row_lines(None, HASHES[:0], []) == b""
+
+
+def test_text_cannot_end_its_field_or_row_of_a_copy() -> None:
+    assert text_field("a\\b\tc\nd\re") == rb"a\\b\tc\nd\re"
+    assert text_field(b"raw\t") == rb"raw\t"
+    assert (text_field(7), text_field("")) == (b"7", b"")
+    assert text_field(None) == rb"\N"
