@@ -140,15 +140,17 @@ def test_a_load_and_a_reload_leave_every_key_and_index_of_the_facts(cdm: Cdm, tm
 
 def _turn_columns(connection: psycopg.Connection[object], schema: str) -> None:
     """Hold the columns of each staged table in the opposite order, as a store of another version may; without the tables of increments."""
-    for row in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'cdm\\_run%'").fetchall():
-        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(row[0])))
-    tables = [row[0] for row in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,)).fetchall()]
+    for (run_schema,) in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'cdm\\_run%'").fetchall():
+        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(run_schema)))
+    tables = [found for (found,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,)).fetchall()]
     for table in tables:
         target = sql.Identifier(schema, table)
         query = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum DESC"
         names = connection.execute(query, (f"{schema}.{table}",)).fetchall()
-        turned = sql.SQL(", ").join(sql.Identifier(row[0]) for row in names)
-        indexes = [row[0] for row in connection.execute("SELECT indexdef FROM pg_indexes WHERE schemaname = %s AND tablename = %s", (schema, table))]
+        turned = sql.SQL(", ").join(sql.Identifier(column) for (column,) in names)
+        indexes = [
+            found for (found,) in connection.execute("SELECT indexdef FROM pg_indexes WHERE schemaname = %s AND tablename = %s", (schema, table))
+        ]
         connection.execute(sql.SQL("CREATE TABLE turned AS SELECT {} FROM {}").format(turned, target))
         connection.execute(sql.SQL("DROP TABLE {}").format(target))
         connection.execute(sql.SQL("ALTER TABLE turned SET SCHEMA {}").format(sql.Identifier(schema)))
