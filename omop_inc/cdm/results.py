@@ -217,9 +217,9 @@ def routed_targets() -> list[str]:
     return [n for n, transform in transforms().items() if ROUTED_VIEW in transform.view_reads]
 
 
-def routed_sources() -> list[str]:
-    """The source tables whose rows are routed, the one of most rows first."""
-    return sorted(views()[EVENT_VIEW].source_reads, key=lambda table: (table != "observations", table))
+def routed_sources() -> frozenset[str]:
+    """The source tables whose rows are routed."""
+    return frozenset(views()[EVENT_VIEW].source_reads)
 
 
 def route_full(database: Database, schemas: Schemas, source_table: str) -> int:

@@ -72,8 +72,10 @@ def detect_file(run: Run, crew: Crew, table: str, file: SourceFile | None, befor
     keeps = run.settings.mode == "append"
     if file is None or file.is_empty:
         return _absent(run, table, file, before, keeps=keeps)
-    digest = _digest(run, file, before)
-    if digest is not None and digest.digest == before.file_digest and "file_digests" not in run.settings.without:
+    may_be_same = may_have(file, before.file_digest) and "file_digests" not in run.settings.without
+    # A file of another size is digested while it is hashed, unless the manifest's digest is to be seen first.
+    digest = digest_file(file) if may_be_same or file.expected_sha256 is not None else None
+    if may_be_same and digest is not None and digest.digest == before.file_digest:
         return Seen(table=table, file=file, before=before, digest=digest.digest, rows=before.rows, hash_sum=before.hash_sum)
     run.ahead.begin(lambda: _make_ready(run))
     found, digest = _hash_file(file, crew, digest)
@@ -99,13 +101,6 @@ def _make_ready(run: Run) -> None:
     """Prepare while files are read what follows if they differ: the tables of an increment, and the libraries that check records."""
     ready_scaffold(run)
     importlib.import_module("omop_inc.source.validation")
-
-
-def _digest(run: Run, file: SourceFile, before: TableState) -> FileDigest | None:
-    """Digest a file that may be as it was, or whose digest somebody told; None of any other, which need not be read for it."""
-    if file.expected_sha256 is not None or (may_have(file, before.file_digest) and "file_digests" not in run.settings.without):
-        return digest_file(file)
-    return None
 
 
 def _hash_file(file: SourceFile, crew: Crew, digest: FileDigest | None) -> tuple[Hashes, FileDigest]:

@@ -76,7 +76,7 @@ def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: 
             guards.check_files(run, seen, outcome.snapshot_digest)
             guards.check_losses(run, seen, outcome.snapshot_digest, is_full=True, tables=list(SOURCE_TABLES))
     _prepare(run, outcome)
-    rows = _transform_all(run)
+    rows = _transform_all(run, seen)
     if is_first:
         written = {transform: Written(inserted=total, total=total) for transform, total in rows.items()}
     else:
@@ -139,13 +139,13 @@ def _prepare(run: Run, outcome: Outcome) -> None:
     tell_codes(run, report)
 
 
-def _transform_all(run: Run) -> dict[str, int]:
+def _transform_all(run: Run, seen: dict[str, Seen]) -> dict[str, int]:
     """Route the coded rows and run the transforms; those that read routed rows wait until all are routed.
 
     Returns:
         Rows by CDM table.
     """
-    routes = {f"route_{table}": table for table in routed_sources()}
+    routes = {f"route_{table}": table for table in largest_first(seen) if table in routed_sources()}
     after = {transform: others | (routes.keys() if transform in routed_targets() else set()) for transform, others in waits().items()}
 
     def work(item: str) -> int:

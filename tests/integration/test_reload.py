@@ -171,6 +171,7 @@ def test_a_store_whose_staged_tables_hold_their_columns_in_another_order_goes_on
     cdm.run(b)
     other.run(b)
     assert differences(cdm.read(), other.read()) == []
+    assert cdm.run(b, "verify").status == "no_change"
     cdm.run(a)
     cdm.run(a, "full_reload")
     other.run(a, "full_reload")
