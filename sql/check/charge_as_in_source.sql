@@ -1,8 +1,10 @@
--- Persons whose charges do not add up to those of the claims, to the cent.
+-- Persons whose charges do not add up to those of the claims, or without these to what encounters and medications came to, to the cent.
 -- grain: one row per person
 -- reads: claims_transactions (patientid, type, amount)
 -- reads: cost (total_charge)
 -- reads: patients (id)
+-- looks up: encounters
+-- looks up: medications
 -- balance: claims_transactions (amount where type = 'CHARGE')
 -- balance: cost (total_charge)
 -- scope: person
@@ -11,20 +13,49 @@
 -- source: docs/mapping/cost.md
 WITH charged AS (
     SELECT
-        patientid,
-        sum(amount) AS amount
+        patientid AS patient,
+        sum(amount) FILTER (WHERE type = 'CHARGE') AS amount
     FROM claims_transactions
-    WHERE type = 'CHARGE'
+    WHERE type <> 'TRANSFEROUT'
     GROUP BY patientid
+),
+
+-- a person without claim lines is charged what the encounters' claims and the medications came to
+billed AS (
+    SELECT
+        patient,
+        total_claim_cost AS amount
+    FROM encounters
+    UNION ALL
+    SELECT
+        patient,
+        totalcost
+    FROM medications
+),
+
+owed AS (
+    SELECT
+        billed.patient,
+        sum(billed.amount) AS amount
+    FROM billed
+    LEFT JOIN charged
+        ON billed.patient = charged.patient
+    WHERE charged.patient IS NULL
+    GROUP BY billed.patient
+    UNION ALL
+    SELECT
+        patient,
+        amount
+    FROM charged
 ),
 
 expected AS (
     SELECT
         patients.row_id AS person_id,
-        charged.amount
-    FROM charged
+        owed.amount
+    FROM owed
     INNER JOIN patients
-        ON charged.patientid = patients.id
+        ON owed.patient = patients.id
 ),
 
 recorded AS (

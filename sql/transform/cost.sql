@@ -2,7 +2,7 @@
 -- unit: encounter
 -- grain: one row per row of encounters, medications, immunizations and procedures
 -- reads: patients (id)
--- reads: encounters (id, patient, start, base_encounter_cost, payer_coverage)
+-- reads: encounters (id, patient, start, base_encounter_cost, total_claim_cost, payer_coverage)
 -- reads: medications (patient, encounter, start, stop, code, description, payer, base_cost)
 -- reads: medications (payer_coverage, dispenses, totalcost, reasoncode, reasondescription)
 -- reads: immunizations (patient, encounter, date, code, description, base_cost)
@@ -173,6 +173,7 @@ priced AS (
         code,
         base_cost,
         totalcost AS total_cost,
+        totalcost AS claim_total,
         payer_coverage,
         dispenses,
         reasoncode,
@@ -193,6 +194,7 @@ priced AS (
         NULL,
         NULL,
         NULL,
+        NULL,
         description,
         NULL
     FROM immunizations
@@ -207,6 +209,7 @@ priced AS (
         code,
         base_cost,
         base_cost AS total_cost,
+        NULL,
         NULL,
         NULL,
         reasoncode,
@@ -224,6 +227,7 @@ ranked_row AS (
         start_at,
         code,
         total_cost,
+        claim_total,
         payer_coverage,
         row_number() OVER (
             PARTITION BY patient, encounter, code, start_at
@@ -248,6 +252,7 @@ SELECT
     coalesce(ranked_row.encounter, item.encounter) AS encounter,
     ranked_row.start_at,
     ranked_row.total_cost,
+    ranked_row.claim_total,
     ranked_row.payer_coverage,
     item.claimid,
     item.charge_count,
@@ -295,13 +300,16 @@ priced_event AS (
         encounters.patient,
         encounters.start::date AS start_date,
         encounters.base_encounter_cost AS total_cost,
+        encounters.total_claim_cost AS claim_total,
         encounters.payer_coverage,
         visit_item.charge_count,
         visit_item.charge,
         visit_item.paid,
         visit_item.paid_by_payer,
         visit_item.copay,
-        visit_item.billed_to_patient
+        visit_item.billed_to_patient,
+        -- what those paid who paid nothing of the transactions
+        CASE WHEN visit_item.charge_count IS NOT NULL THEN 0 END AS unpaid
     FROM encounters
     INNER JOIN visit_detail
         ON encounters.row_id = visit_detail.visit_detail_id
@@ -317,13 +325,15 @@ priced_event AS (
         patient,
         start_at::date,
         total_cost,
+        claim_total,
         payer_coverage,
         charge_count,
         charge,
         paid,
         paid_by_payer,
         copay,
-        billed_to_patient
+        billed_to_patient,
+        CASE WHEN charge_count IS NOT NULL THEN 0 END
     FROM item_match
     WHERE row_id IS NOT NULL
 ),
@@ -396,16 +406,27 @@ SELECT
         SELECT fixed_concept.concept_id FROM fixed_concept
         WHERE fixed_concept.fixed_concept_id = 44818668 -- United States dollar
     ) AS currency_concept_id,
-    priced_event.charge AS total_charge,
+    -- an export without the file of transactions still says what the claim came to and what the payer covers of it
+    CASE
+        WHEN claim_person.patient IS NULL THEN priced_event.claim_total
+        ELSE priced_event.charge
+    END AS total_charge,
     priced_event.total_cost,
-    priced_event.paid AS total_paid,
-    -- an export without the file of transactions still says what the payer covers
+    coalesce(priced_event.paid, priced_event.unpaid) AS total_paid,
     CASE
         WHEN claim_person.patient IS NULL THEN priced_event.payer_coverage
-        ELSE priced_event.paid_by_payer
+        ELSE coalesce(priced_event.paid_by_payer, priced_event.unpaid)
     END AS paid_by_payer,
-    coalesce(priced_event.billed_to_patient + priced_event.copay, priced_event.billed_to_patient, priced_event.copay) AS paid_by_patient,
-    priced_event.copay AS paid_patient_copay,
+    CASE
+        WHEN claim_person.patient IS NULL THEN priced_event.claim_total - priced_event.payer_coverage
+        ELSE coalesce(
+            priced_event.billed_to_patient + priced_event.copay,
+            priced_event.billed_to_patient,
+            priced_event.copay,
+            priced_event.unpaid
+        )
+    END AS paid_by_patient,
+    coalesce(priced_event.copay, priced_event.unpaid) AS paid_patient_copay,
     payer_day.payer_plan_period_id,
     payer_day.person_id
 FROM priced_event

@@ -137,6 +137,24 @@ def test_charges_that_do_not_move_alike_are_found_and_forgotten_when_they_do(
     assert cdm.query(found) == [(0, 2)]
 
 
+def test_without_claim_lines_what_is_charged_is_compared_with_what_claims_and_drugs_came_to(cdm: Cdm, tmp_path: Path, looked_at: set[str]) -> None:
+    world = small_world(2)
+    world["claims_transactions"] = []
+    cdm.run(write_snapshot(tmp_path / "a", world))
+    charged = "SELECT sum(total_charge) FROM cdm.cost"
+    assert cdm.query(charged) == cdm.query(
+        "SELECT (SELECT sum(total_claim_cost) FROM cdm_staging.encounters) + (SELECT sum(totalcost) FROM cdm_staging.medications)"
+    )
+    world["encounters"][0]["TOTAL_CLAIM_COST"] = "4321.05"
+    assert "charge_as_in_source" in _step(cdm, tmp_path / "b", world, looked_at)
+    found = "SELECT violated, denominator FROM cdm_ledger.check_current WHERE check_id = 'charge_as_in_source'"
+    assert cdm.query(found) == [(0, 2)]
+    cdm.query(
+        "WITH dearer AS (UPDATE cdm.cost SET total_charge = total_charge + 1 WHERE cost_domain_id = 'Drug' RETURNING 1) SELECT count(*) FROM dearer"
+    )
+    assert any(text.startswith("charge_as_in_source") for text in map(str, disagreements(cdm)))
+
+
 def test_only_results_that_differ_are_kept_again(cdm: Cdm, tmp_path: Path) -> None:
     cdm.run(write_snapshot(tmp_path / "a", small_world(2)))
     every = cdm.query("SELECT count(*) FROM cdm_ledger.check_result")[0][0]

@@ -23,6 +23,7 @@ PRICES = {
     "immunizations": ("Drug", "base_cost"),
     "procedures": ("Procedure", "base_cost"),
 }
+CLAIM_TOTALS = {"encounters": "total_claim_cost", "medications": "totalcost"}
 CLAIM, RECORD, DOLLAR = 32810, 32814, 44818668
 
 
@@ -129,9 +130,9 @@ def costs(world: World, visits: Visits, periods: list[PayerPeriod], vocabulary: 
             theirs = items.get(id(row), [])
             is_claimed = any(item.has_charge for item in theirs)
             event = visits.by_encounter[row["id"]].first if table == "encounters" else row
-            covered = {} if row.patient in claimed else {"paid_by_payer": row.get("payer_coverage")}
+            covered = {} if row.patient in claimed else _without_claims(row)
             found.append(
-                _amounts(theirs)
+                _paid(theirs)
                 | covered
                 | {
                     "cost_id": label(row),
@@ -146,8 +147,24 @@ def costs(world: World, visits: Visits, periods: list[PayerPeriod], vocabulary: 
     return found
 
 
+def _without_claims(row: SourceRow) -> Record:
+    """What an encounter's whole claim or a medication came to, and who bore it, where no claim line of the person tells."""
+    came_to, covered = row.get(CLAIM_TOTALS[row.table]) if row.table in CLAIM_TOTALS else None, row.get("payer_coverage")
+    return {
+        "total_charge": came_to,
+        "paid_by_payer": covered,
+        "paid_by_patient": None if came_to is None or covered is None else came_to - covered,
+    }
+
+
+def _paid(items: list[Item]) -> Record:
+    """What a row's items come to; who paid nothing of them paid 0."""
+    amounts = _amounts(items)
+    return {name: Decimal(0) if amount is None and name != "total_charge" else amount for name, amount in amounts.items()}
+
+
 def _amounts(items: list[Item]) -> Record:
-    """What a row's items come to; nothing without an item."""
+    """What lines of items come to; nothing without a line."""
     if not items:
         return {}
 
