@@ -121,12 +121,15 @@ def _children(pid: int) -> Iterator[int]:
 
 
 def _resident(pid: int, *, private: bool) -> int:
-    """Give a process's memory; `private` leaves out what it shares with others, such as the server's buffers."""
-    name = "RssAnon:" if private else "VmRSS:"
-    for line in _lines(pid, "status"):
-        if line.startswith(name):
-            return int(line.split()[1]) * 1024
-    return 0
+    """Give a process's memory: `private` without what it shares with others, such as the server's buffers, else with its share of that."""
+    if private:
+        return _kilobytes(_lines(pid, "status"), "RssAnon:")
+    # a page that two processes share (polars is 60 MB of them) counts half in each, so that the sum holds it once
+    return _kilobytes(_lines(pid, "smaps_rollup"), "Pss:") or _kilobytes(_lines(pid, "status"), "VmRSS:")
+
+
+def _kilobytes(lines: list[str], name: str) -> int:
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
 
 
 def _cpu_s(pid: int) -> float:

@@ -129,7 +129,7 @@ class _Member:
         # Not by multiprocessing: it imports the main module anew, which may be Prefect's; nor by fork, which copies locks that
         # threads of polars and psycopg hold.
         environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        command = [sys.executable, "-c", "from omop_inc.crew import serve; serve()"]
+        command = [sys.executable, "-c", "from omop_inc.process import prepare_process; prepare_process(); from omop_inc.crew import serve; serve()"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         return self._process
 

@@ -13,8 +13,10 @@ from psycopg import sql
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
 
-# Hashes and ids come as one value of 24 bytes a row: psycopg reads 10 M single rows in 9.6 s, large values in a tenth of it.
-ROWS_A_VALUE = 1_000_000
+# Hashes and ids come as values of 24 bytes a row: psycopg reads 10 M single rows in 9.6 s, large values in a tenth of it. A value
+# of 2.4 MB is held some four times on its way; one of all rows of a large table made half of a reload's memory.
+ROWS_A_VALUE = 100_000
+_NO_HASHES = np.empty(0, dtype=np.uint64)
 
 
 class RowIds:
@@ -61,10 +63,11 @@ class KnownIds:
         high, low = high[order], low[order]
         is_first = np.ones(len(order), dtype=bool)
         is_first[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
-        self._starts = np.flatnonzero(is_first)
-        self._sizes = np.diff(np.append(self._starts, len(order)))
-        self._given = np.zeros(len(self._starts), dtype=np.int64)  # per group: how many of its ids were given
-        self._high, self._low = high[self._starts], low[self._starts]
+        starts = np.flatnonzero(is_first)
+        self._starts = starts.astype(np.int32)  # a table has fewer than 2^31 rows, and half of the memory is much of a large one
+        self._sizes = np.diff(np.append(starts, len(order))).astype(np.int32)
+        self._given = np.zeros(len(starts), dtype=np.int32)  # per group: how many of its ids were given
+        self._high, self._low = high[starts], low[starts]
         self._lock = threading.Lock()
 
     def take(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -116,17 +119,30 @@ def _ranks(groups: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def read_known_ids(connection: Connection, tables: list[sql.Identifier]) -> KnownIds:
     """Read (row_hash, row_id) of every row of some staged tables."""
-    blocks = [block for table in tables for block in _read_blocks(connection, table)]
-    packed = np.frombuffer(b"".join(blocks), dtype=np.dtype([("high", ">u8"), ("low", ">u8"), ("row_id", ">i8")]))
-    return KnownIds(high=packed["high"].astype(np.uint64), low=packed["low"].astype(np.uint64), row_ids=packed["row_id"].astype(np.int64))
+    parts: tuple[list[NDArray[np.uint64]], ...] = ([_NO_HASHES], [_NO_HASHES], [_NO_HASHES])
+    for table in tables:
+        for block in _read_blocks(connection, table):
+            for part, column in zip(parts, block, strict=True):
+                part.append(column.astype(np.uint64))
+    high, low, row_ids = (_joined(part) for part in parts)
+    return KnownIds(high=high, low=low, row_ids=row_ids.view(np.int64))
 
 
-def _read_blocks(connection: Connection, table: sql.Identifier) -> Iterator[bytes]:
+def _joined(part: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    """Put blocks together and let them go: one column at a time is there twice."""
+    joined = np.concatenate(part)
+    part.clear()
+    return joined
+
+
+def _read_blocks(connection: Connection, table: sql.Identifier) -> Iterator[NDArray[np.uint64]]:
+    """Read the halves of the hashes and the ids, shape (3, rows), some rows at a time."""
     query = sql.SQL(
         "SELECT string_agg(uuid_send(row_hash) || int8send(row_id), '') FROM"
         " (SELECT row_hash, row_id, row_number() OVER () / %s AS block FROM {} WHERE row_id IS NOT NULL) AS numbered GROUP BY block"
     )
-    with connection.cursor(binary=True) as cursor:
+    with connection.cursor("known_ids", binary=True) as cursor:
+        cursor.itersize = 1
         cursor.execute(query.format(table), (ROWS_A_VALUE,))
         for (block,) in cursor:
-            yield bytes(block)
+            yield np.frombuffer(block, dtype=">u8").reshape(-1, 3).T

@@ -1,0 +1,26 @@
+"""A program of ours settles its use of memory before it imports anything large; a user's own setting stays."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# What is imported, and how the collector is set, when the command line begins.
+LOOK = """
+import gc, os, sys
+import omop_inc.__main__ as program
+class Cli:
+    @staticmethod
+    def main():
+        print(gc.get_threshold()[0], os.environ["OPENBLAS_NUM_THREADS"], "numpy" in sys.modules)
+sys.modules["omop_inc.cli"] = Cli
+program.main()
+"""
+
+
+@pytest.mark.parametrize(("own", "used"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
+def test_the_command_line_begins_in_a_settled_process(own: dict[str, str], used: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"} | own
+    done = subprocess.run([sys.executable, "-c", LOOK], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["100000", used, "False"]
