@@ -8,6 +8,8 @@ import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from omop_inc.process import prepare_process
+
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -22,6 +24,7 @@ def prepare(environment: MutableMapping[str, str] = os.environ) -> None:
     """Set what is not set; does nothing where Prefect is loaded already (a worker, a test)."""
     if "prefect" in sys.modules:
         return
+    prepare_process()
     for name, value in QUIET.items():
         environment.setdefault(name, value)
     # A profile of the user's own names their server: leave it in force.
