@@ -15,58 +15,72 @@
 -- reads: payer_plan_period (payer_source_value, plan_source_value, family_source_value)
 -- writes: cost
 -- source: CDM 5.4 specification, COST; Synthea CSV data dictionary; docs/mapping/cost.md
--- What one claim says of one code at one time: a charge with its payments. The filters keep the sums' memory for groups that need them.
+-- What one claim says of one code at one time: a charge with its payments. Sorted, which the index of claim lines does nearly, the lines of an
+-- item follow one another; a hash table of sums takes 430 MB of a load of 1 GB, and longer. The filters spare sums of nothing.
 CREATE TEMP TABLE claim_item ON COMMIT DROP AS
+WITH line AS (
+    SELECT
+        patient,
+        encounter,
+        start_at,
+        code,
+        claimid,
+        is_charge,
+        charge,
+        paid,
+        paid_by_payer,
+        copay,
+        billed_to_patient
+    FROM claim_line
+    ORDER BY
+        patient,
+        encounter,
+        start_at,
+        code,
+        claimid
+)
+
 SELECT
     patient,
     encounter,
-    claimid,
-    code,
     start_at,
+    code,
+    claimid,
+    count(*) OVER (PARTITION BY patient, encounter, start_at, code) AS claim_count,
     count(*) FILTER (WHERE is_charge) AS charge_count,
     sum(charge) FILTER (WHERE charge IS NOT NULL) AS charge,
     sum(paid) FILTER (WHERE paid IS NOT NULL) AS paid,
     sum(paid_by_payer) FILTER (WHERE paid_by_payer IS NOT NULL) AS paid_by_payer,
     sum(copay) FILTER (WHERE copay IS NOT NULL) AS copay,
     sum(billed_to_patient) FILTER (WHERE billed_to_patient IS NOT NULL) AS billed_to_patient
-FROM claim_line
+FROM line
 GROUP BY
     patient,
     encounter,
-    claimid,
+    start_at,
     code,
-    start_at;
+    claimid;
+
+ANALYZE claim_item (encounter, charge_count, claim_count);
 
 -- A claim that charges one code several times at once gives one item per charge: the nth line of each kind belongs to the nth charge.
-CREATE TEMP TABLE repeated_item ON COMMIT DROP AS
-SELECT
-    patient,
-    encounter,
-    claimid,
-    code,
-    start_at,
-    charge_count
-FROM claim_item
-WHERE
-    charge_count > 1
-    AND encounter IS NOT NULL
-    AND claimid IS NOT NULL
-    AND code IS NOT NULL
-    AND start_at IS NOT NULL;
+WITH repeated_item AS (
+    SELECT
+        patient,
+        encounter,
+        claimid,
+        code,
+        start_at,
+        charge_count
+    FROM claim_item
+    WHERE
+        charge_count > 1
+        AND encounter IS NOT NULL
+        AND code IS NOT NULL
+        AND start_at IS NOT NULL
+),
 
-ANALYZE repeated_item;
-
-DELETE FROM claim_item
-USING repeated_item
-WHERE
-    claim_item.charge_count > 1
-    AND claim_item.claimid = repeated_item.claimid
-    AND claim_item.patient = repeated_item.patient
-    AND claim_item.encounter = repeated_item.encounter
-    AND claim_item.code = repeated_item.code
-    AND claim_item.start_at = repeated_item.start_at;
-
-WITH numbered_line AS (
+numbered_line AS (
     SELECT
         claim_line.patient,
         claim_line.encounter,
@@ -102,47 +116,76 @@ WITH numbered_line AS (
             AND claim_line.encounter = repeated_item.encounter
             AND claim_line.code = repeated_item.code
             AND claim_line.start_at = repeated_item.start_at
-)
+),
 
-INSERT INTO claim_item (
-    patient,
-    encounter,
-    claimid,
-    code,
-    start_at,
-    charge_count,
-    charge,
-    paid,
-    paid_by_payer,
-    copay,
-    billed_to_patient
-)
-SELECT
-    patient,
-    encounter,
-    claimid,
-    code,
-    start_at,
-    1 AS charge_count,
-    sum(charge) AS charge,
-    sum(paid) AS paid,
-    sum(paid_by_payer) AS paid_by_payer,
-    sum(copay) AS copay,
-    sum(billed_to_patient) AS billed_to_patient
-FROM numbered_line
-GROUP BY
-    patient,
-    encounter,
-    claimid,
-    code,
-    start_at,
-    charge_number;
+item_among_others AS (
+    SELECT
+        patient,
+        encounter,
+        claimid,
+        code,
+        start_at,
+        charge_count,
+        charge,
+        paid,
+        paid_by_payer,
+        copay,
+        billed_to_patient
+    FROM claim_item
+    WHERE
+        (
+            charge_count <= 1
+            OR encounter IS NULL
+            OR code IS NULL
+            OR start_at IS NULL
+        )
+        AND (
+            charge_count > 1
+            OR claim_count > 1
+        )
+    UNION ALL
+    SELECT
+        patient,
+        encounter,
+        claimid,
+        code,
+        start_at,
+        1 AS charge_count,
+        sum(charge) AS charge,
+        sum(paid) AS paid,
+        sum(paid_by_payer) AS paid_by_payer,
+        sum(copay) AS copay,
+        sum(billed_to_patient) AS billed_to_patient
+    FROM numbered_line
+    GROUP BY
+        patient,
+        encounter,
+        claimid,
+        code,
+        start_at,
+        charge_number
+),
 
-ANALYZE claim_item;
-
--- Items and priced rows of one encounter, code and start meet in content order; an item that meets none belongs to the visit.
-CREATE TEMP TABLE item_match ON COMMIT DROP AS
-WITH item AS (
+ranked_item AS (
+    -- Nearly every item is the only one of its encounter, code and start; only the others are worth sorting.
+    SELECT
+        patient,
+        encounter,
+        claimid,
+        code,
+        start_at,
+        charge_count,
+        charge,
+        paid,
+        paid_by_payer,
+        copay,
+        billed_to_patient,
+        1 AS item_rank
+    FROM claim_item
+    WHERE
+        charge_count <= 1
+        AND claim_count = 1
+    UNION ALL
     SELECT
         patient,
         encounter,
@@ -156,10 +199,10 @@ WITH item AS (
         copay,
         billed_to_patient,
         row_number() OVER (
-            PARTITION BY patient, encounter, code, start_at
+            PARTITION BY patient, encounter, start_at, code
             ORDER BY charge, paid, paid_by_payer, copay, billed_to_patient, claimid
         ) AS item_rank
-    FROM claim_item
+    FROM item_among_others
 ),
 
 priced AS (
@@ -230,7 +273,7 @@ ranked_row AS (
         claim_total,
         payer_coverage,
         row_number() OVER (
-            PARTITION BY patient, encounter, code, start_at
+            PARTITION BY patient, encounter, start_at, code
             ORDER BY
                 base_cost,
                 total_cost,
@@ -243,53 +286,85 @@ ranked_row AS (
                 row_id
         ) AS row_rank
     FROM priced
-)
+),
 
-SELECT
-    ranked_row.domain_id,
-    ranked_row.row_id,
-    coalesce(ranked_row.patient, item.patient) AS patient,
-    coalesce(ranked_row.encounter, item.encounter) AS encounter,
-    ranked_row.start_at,
-    ranked_row.total_cost,
-    ranked_row.claim_total,
-    ranked_row.payer_coverage,
-    item.claimid,
-    item.charge_count,
-    item.charge,
-    item.paid,
-    item.paid_by_payer,
-    item.copay,
-    item.billed_to_patient
-FROM ranked_row
-FULL JOIN item
-    ON
-        ranked_row.patient = item.patient
-        AND ranked_row.encounter = item.encounter
-        AND ranked_row.code = item.code
-        AND ranked_row.start_at = item.start_at
-        AND ranked_row.row_rank = item.item_rank;
+item_match AS (
+    -- Items and priced rows of one encounter, code and start meet in content order; an item that meets none belongs to the visit.
+    SELECT
+        ranked_row.domain_id,
+        ranked_row.row_id,
+        coalesce(ranked_row.patient, ranked_item.patient) AS patient,
+        coalesce(ranked_row.encounter, ranked_item.encounter) AS encounter,
+        ranked_row.start_at,
+        ranked_row.total_cost,
+        ranked_row.claim_total,
+        ranked_row.payer_coverage,
+        ranked_item.claimid,
+        ranked_item.charge_count,
+        ranked_item.charge,
+        ranked_item.paid,
+        ranked_item.paid_by_payer,
+        ranked_item.copay,
+        ranked_item.billed_to_patient
+    FROM ranked_row
+    FULL JOIN ranked_item
+        ON
+            ranked_row.patient = ranked_item.patient
+            AND ranked_row.encounter = ranked_item.encounter
+            AND ranked_row.start_at = ranked_item.start_at
+            AND ranked_row.code = ranked_item.code
+            AND ranked_row.row_rank = ranked_item.item_rank
+),
 
-WITH visit_item AS (
+unmatched_item AS (
+    -- Without an encounter in its lines, an item is of its claim's.
+    SELECT
+        patient,
+        encounter,
+        charge_count,
+        charge,
+        paid,
+        paid_by_payer,
+        copay,
+        billed_to_patient
+    FROM item_match
+    WHERE
+        row_id IS NULL
+        AND encounter IS NOT NULL
+    UNION ALL
     SELECT
         item_match.patient,
-        coalesce(item_match.encounter, claims.appointmentid) AS encounter,
-        sum(item_match.charge_count) AS charge_count,
-        sum(item_match.charge) AS charge,
-        sum(item_match.paid) AS paid,
-        sum(item_match.paid_by_payer) AS paid_by_payer,
-        sum(item_match.copay) AS copay,
-        sum(item_match.billed_to_patient) AS billed_to_patient
+        claims.appointmentid,
+        item_match.charge_count,
+        item_match.charge,
+        item_match.paid,
+        item_match.paid_by_payer,
+        item_match.copay,
+        item_match.billed_to_patient
     FROM item_match
-    LEFT JOIN claims
+    INNER JOIN claims
         ON
-            item_match.encounter IS NULL
-            AND item_match.claimid = claims.id
+            item_match.claimid = claims.id
             AND item_match.patient = claims.patientid
-    WHERE item_match.row_id IS NULL
+    WHERE
+        item_match.row_id IS NULL
+        AND item_match.encounter IS NULL
+),
+
+visit_item AS (
+    SELECT
+        patient,
+        encounter,
+        max(charge_count) AS charge_count,
+        sum(charge) AS charge,
+        sum(paid) AS paid,
+        sum(paid_by_payer) AS paid_by_payer,
+        sum(copay) AS copay,
+        sum(billed_to_patient) AS billed_to_patient
+    FROM unmatched_item
     GROUP BY
-        item_match.patient,
-        coalesce(item_match.encounter, claims.appointmentid)
+        patient,
+        encounter
 ),
 
 priced_event AS (
@@ -338,38 +413,60 @@ priced_event AS (
     WHERE row_id IS NOT NULL
 ),
 
-event_day AS (
-    SELECT DISTINCT
-        patients.row_id AS person_id,
-        priced_event.patient,
-        priced_event.start_date
-    FROM priced_event
-    INNER JOIN patients
-        ON priced_event.patient = patients.id
+period AS (
+    SELECT
+        payer_plan_period_id,
+        person_id,
+        payer_plan_period_start_date AS start_date,
+        payer_plan_period_end_date AS end_date,
+        payer_source_value,
+        plan_source_value,
+        family_source_value
+    FROM payer_plan_period
 ),
 
-payer_day AS (
-    -- Of several periods that hold the day, the one that began last.
-    SELECT DISTINCT ON (event_day.person_id, event_day.start_date)
-        event_day.person_id,
-        event_day.patient,
-        event_day.start_date,
-        payer_plan_period.payer_plan_period_id
-    FROM event_day
-    LEFT JOIN payer_plan_period
+period_change AS (
+    -- The days on which a person's periods begin or are over: until the next of them every day is in the same periods.
+    SELECT
+        person_id,
+        start_date AS first_day
+    FROM period
+    UNION
+    SELECT
+        person_id,
+        end_date + 1
+    FROM period
+),
+
+stretch AS (
+    SELECT
+        person_id,
+        first_day,
+        lead(first_day, 1, 'infinity') OVER (PARTITION BY person_id ORDER BY first_day) AS next_day
+    FROM period_change
+),
+
+payer_stretch AS (
+    -- Of several periods that hold a day, the one that began last.
+    SELECT DISTINCT ON (stretch.person_id, stretch.first_day)
+        stretch.person_id,
+        stretch.first_day,
+        stretch.next_day,
+        period.payer_plan_period_id
+    FROM stretch
+    INNER JOIN period
         ON
-            event_day.person_id = payer_plan_period.person_id
-            AND event_day.start_date BETWEEN payer_plan_period.payer_plan_period_start_date
-            AND payer_plan_period.payer_plan_period_end_date
+            stretch.person_id = period.person_id
+            AND stretch.first_day BETWEEN period.start_date AND period.end_date
     ORDER BY
-        event_day.person_id ASC,
-        event_day.start_date ASC,
-        payer_plan_period.payer_plan_period_start_date DESC,
-        payer_plan_period.payer_plan_period_end_date ASC,
-        payer_plan_period.payer_source_value COLLATE "C",
-        payer_plan_period.plan_source_value COLLATE "C",
-        payer_plan_period.family_source_value COLLATE "C",
-        payer_plan_period.payer_plan_period_id ASC
+        stretch.person_id ASC,
+        stretch.first_day ASC,
+        period.start_date DESC,
+        period.end_date ASC,
+        period.payer_source_value COLLATE "C",
+        period.plan_source_value COLLATE "C",
+        period.family_source_value COLLATE "C",
+        period.payer_plan_period_id ASC
 )
 
 INSERT INTO cost (
@@ -427,12 +524,15 @@ SELECT
         )
     END AS paid_by_patient,
     coalesce(priced_event.copay, priced_event.unpaid) AS paid_patient_copay,
-    payer_day.payer_plan_period_id,
-    payer_day.person_id
+    payer_stretch.payer_plan_period_id,
+    patients.row_id AS person_id
 FROM priced_event
-INNER JOIN payer_day
+INNER JOIN patients
+    ON priced_event.patient = patients.id
+LEFT JOIN payer_stretch
     ON
-        priced_event.patient = payer_day.patient
-        AND priced_event.start_date = payer_day.start_date
+        patients.row_id = payer_stretch.person_id
+        AND priced_event.start_date >= payer_stretch.first_day
+        AND priced_event.start_date < payer_stretch.next_day
 LEFT JOIN claim_person
     ON priced_event.patient = claim_person.patient;
