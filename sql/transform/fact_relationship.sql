@@ -28,11 +28,12 @@ WITH condition_code AS (
     FROM conditions
 ),
 
-condition AS (
-    -- A condition of the source is linked in whichever table its code led it to.
+condition AS MATERIALIZED (
+    -- A condition of the source is linked in whichever table its code led it to. Told for each condition, before its reasons multiply it.
     SELECT
         condition_code.row_id,
         condition_code.patient,
+        patients.row_id AS person_id,
         condition_code.encounter,
         condition_code.start_date,
         condition_code.end_date,
@@ -41,6 +42,8 @@ condition AS (
         condition_code.system,
         coalesce(code_map.target_table, 'condition_occurrence') AS target_table
     FROM condition_code
+    INNER JOIN patients
+        ON condition_code.patient = patients.id
     LEFT JOIN code_map
         ON
             condition_code.vocabulary_id = code_map.vocabulary_id
@@ -48,30 +51,67 @@ condition AS (
             AND code_map.ordinal = 1
 ),
 
-reason_pair AS (
+event AS (
+    SELECT
+        row_id,
+        patient,
+        start_at::date AS start_date,
+        reasoncode,
+        target_table
+    FROM reason_event
+),
+
+reason AS (
+    -- What a person had done on one day for one reason was done for one condition.
+    SELECT DISTINCT
+        patient,
+        reasoncode,
+        start_date
+    FROM event
+),
+
+reason_condition AS (
     -- Of the person's conditions with that code: one whose dates hold the start of what was done, the latest of them; else the latest
     -- that began before; else the earliest.
-    SELECT DISTINCT ON (reason_event.row_id)
-        reason_event.patient,
-        reason_event.row_id AS fact_id,
-        reason_event.target_table,
-        condition.row_id AS condition_row_id,
-        condition.target_table AS condition_table
-    FROM reason_event
+    SELECT DISTINCT ON (reason.patient, reason.reasoncode, reason.start_date)
+        reason.patient,
+        reason.reasoncode,
+        reason.start_date,
+        condition.row_id,
+        condition.person_id,
+        condition.target_table
+    FROM reason
     INNER JOIN condition
         ON
-            reason_event.patient = condition.patient
-            AND reason_event.reasoncode = condition.code
+            reason.patient = condition.patient
+            AND reason.reasoncode = condition.code
     ORDER BY
-        reason_event.row_id ASC,
-        (reason_event.start_at::date BETWEEN condition.start_date AND condition.end_date) DESC,
-        (condition.start_date <= reason_event.start_at::date) DESC,
-        abs(reason_event.start_at::date - condition.start_date) ASC,
+        reason.patient ASC,
+        reason.reasoncode ASC,
+        reason.start_date ASC,
+        (reason.start_date BETWEEN condition.start_date AND condition.end_date) DESC,
+        (condition.start_date <= reason.start_date) DESC,
+        abs(reason.start_date - condition.start_date) ASC,
         condition.end_date ASC,
         condition.encounter ASC,
         condition.description COLLATE "C" ASC,
         condition.system COLLATE "C" ASC,
         condition.row_id ASC
+),
+
+reason_pair AS (
+    SELECT
+        reason_condition.person_id,
+        event.row_id AS fact_id,
+        event.target_table,
+        reason_condition.row_id AS condition_row_id,
+        reason_condition.target_table AS condition_table
+    FROM event
+    INNER JOIN reason_condition
+        ON
+            event.patient = reason_condition.patient
+            AND event.reasoncode = reason_condition.reasoncode
+            AND event.start_date = reason_condition.start_date
 ),
 
 site AS (
@@ -113,7 +153,7 @@ site_pair AS (
 
 link AS (
     SELECT
-        reason_pair.patient,
+        reason_pair.person_id,
         reason_pair.target_table AS table_1,
         reason_pair.fact_id AS fact_id_1,
         reason_pair.condition_table AS table_2,
@@ -123,7 +163,7 @@ link AS (
     FROM reason_pair
     UNION ALL
     SELECT
-        site_pair.patient,
+        patients.row_id,
         'procedure_occurrence',
         site_pair.procedure_occurrence_id,
         'observation',
@@ -131,6 +171,8 @@ link AS (
         44818743, -- Has procedure site
         44818841 -- Procedure site of
     FROM site_pair
+    INNER JOIN patients
+        ON site_pair.patient = patients.id
     INNER JOIN procedure_occurrence
         ON site_pair.procedure_occurrence_id = procedure_occurrence.procedure_occurrence_id
 ),
@@ -167,20 +209,26 @@ INSERT INTO fact_relationship (
     relationship_concept_id,
     person_id
 )
-SELECT DISTINCT
+SELECT
     CASE WHEN direction.is_forward THEN domain_1.domain_concept_id ELSE domain_2.domain_concept_id END AS domain_concept_id_1,
     CASE WHEN direction.is_forward THEN link.fact_id_1 ELSE link.fact_id_2 END AS fact_id_1,
     CASE WHEN direction.is_forward THEN domain_2.domain_concept_id ELSE domain_1.domain_concept_id END AS domain_concept_id_2,
     CASE WHEN direction.is_forward THEN link.fact_id_2 ELSE link.fact_id_1 END AS fact_id_2,
-    coalesce(fixed_concept.concept_id, 0) AS relationship_concept_id,
-    patients.row_id AS person_id
+    coalesce(CASE WHEN direction.is_forward THEN forward.concept_id ELSE backward.concept_id END, 0) AS relationship_concept_id,
+    link.person_id
 FROM link
-INNER JOIN patients
-    ON link.patient = patients.id
 INNER JOIN fact_domain AS domain_1
     ON link.table_1 = domain_1.target_table
 INNER JOIN fact_domain AS domain_2
     ON link.table_2 = domain_2.target_table
+LEFT JOIN fixed_concept AS forward
+    ON link.relationship = forward.fixed_concept_id
+LEFT JOIN fixed_concept AS backward
+    ON link.reverse_relationship = backward.fixed_concept_id
 CROSS JOIN direction
-LEFT JOIN fixed_concept
-    ON CASE WHEN direction.is_forward THEN link.relationship ELSE link.reverse_relationship END = fixed_concept.fixed_concept_id;
+WHERE
+    direction.is_forward
+    -- a study that stands for itself and its body site is one id; without their concepts both ways say the same
+    OR link.fact_id_1 <> link.fact_id_2
+    OR domain_1.domain_concept_id <> domain_2.domain_concept_id
+    OR coalesce(forward.concept_id, 0) <> coalesce(backward.concept_id, 0);
