@@ -7,15 +7,7 @@
 -- writes: payer_plan_period
 -- source: CDM 5.4 specification, PAYER_PLAN_PERIOD; Source of Payment Typology; docs/mapping/payer_plan_period.md
 CREATE TEMP TABLE payer_period ON COMMIT DROP AS
-WITH event_span AS (
-    SELECT
-        patient,
-        max(last_date) AS last_date
-    FROM event_date
-    GROUP BY patient
-),
-
-started AS (
+WITH started AS (
     -- Older exports tell the year alone. It begins on 1 January, in the year of birth with the birth.
     SELECT
         patients.row_id AS person_id,
@@ -23,7 +15,16 @@ started AS (
         payer_transitions.plan_ownership,
         payer_transitions.memberid,
         patients.deathdate::date AS death_date,
-        coalesce(payer_transitions.end_date::date, patients.deathdate::date, event_span.last_date) AS told_end,
+        coalesce(
+            payer_transitions.end_date::date,
+            patients.deathdate::date,
+            -- looked for in the few periods that need it: to look through all events of all persons takes longer
+            (
+                SELECT max(event_date.last_date)
+                FROM event_date
+                WHERE event_date.patient = payer_transitions.patient
+            )
+        ) AS told_end,
         CASE
             WHEN payer_transitions.start_date = date_trunc('year', patients.birthdate::timestamp) THEN patients.birthdate::date
             ELSE payer_transitions.start_date::date
@@ -31,8 +32,6 @@ started AS (
     FROM payer_transitions
     INNER JOIN patients
         ON payer_transitions.patient = patients.id
-    LEFT JOIN event_span
-        ON payer_transitions.patient = event_span.patient
 ),
 
 transition AS (
