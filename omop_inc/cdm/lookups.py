@@ -115,10 +115,15 @@ def write_parameters(connection: Connection, schemas: Schemas, parameters: Param
     execute(connection, sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s, %s, %s, %s)").format(name(schemas.run, "run_parameter")), row)
 
 
-def gather_codes(connection: Connection, schemas: Schemas, rows: str, *, with_known: bool) -> None:
-    """Collect the distinct codes, units and answers of a world of source rows.
+# What is looked up of source rows: their codes, and the units and the answers of observations.
+IN_USE = ("code", "unit", "answer")
+
+
+def gather_codes(connection: Connection, schemas: Schemas, kind: str, rows: str, *, with_known: bool) -> None:
+    """Collect the distinct codes, units or answers of a world of source rows.
 
     Args:
+        kind: One of IN_USE.
         rows: The schema that holds the observations of that world; its view code_in_use is in the delta's schema.
         with_known: Whether the codes of earlier runs are wanted too (an increment sees old rows as well).
     """
@@ -128,10 +133,9 @@ def gather_codes(connection: Connection, schemas: Schemas, rows: str, *, with_kn
         "unit": sql.SQL("SELECT units AS unit_source_value FROM {} WHERE units IS NOT NULL").format(observations),
         "answer": sql.SQL("SELECT value AS value_text FROM {} WHERE type IS DISTINCT FROM 'numeric' AND value IS NOT NULL").format(observations),
     }
-    for kind, query in found.items():
-        known = sql.SQL(" UNION SELECT * FROM {}").format(name(schemas.state, f"known_{kind}")) if with_known else sql.SQL("")
-        statement = sql.SQL("INSERT INTO {} SELECT DISTINCT * FROM ({}{}) AS found")
-        execute(connection, statement.format(name(schemas.run, f"{kind}_in_use"), query, known))
+    known = sql.SQL(" UNION SELECT * FROM {}").format(name(schemas.state, f"known_{kind}")) if with_known else sql.SQL("")
+    statement = sql.SQL("INSERT INTO {} SELECT DISTINCT * FROM ({}{}) AS found")
+    execute(connection, statement.format(name(schemas.run, f"{kind}_in_use"), found[kind], known))
 
 
 def resolve_codes(connection: Connection, schemas: Schemas, settings: Settings) -> CodeMapReport:

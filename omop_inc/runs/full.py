@@ -127,16 +127,22 @@ def _settle(run: Run, table: str) -> int:
 
 def _prepare(run: Run, outcome: Outcome) -> None:
     schemas = run.schemas
-    with run.recorder.step("codes") as counts, run.database.connection() as connection:
+    with run.database.connection() as connection:
         parameters = lookups.read_parameters(connection, schemas, outcome.snapshot_date, run.settings.time_zone)
         lookups.create_lookups(connection, schemas, renumber=run.settings.renumber)
         lookups.write_parameters(connection, schemas, parameters)
         prepare_full(connection, schemas, run.settings.time_zone)
-        lookups.gather_codes(connection, schemas, schemas.next_staging, with_known=False)
+    run.each("codes", list(lookups.IN_USE), lambda kind: _gather(run, kind))
+    with run.recorder.step("codes") as counts, run.database.connection() as connection:
         report = lookups.resolve_codes(connection, schemas, run.settings)
         counts.rows_in = report.codes
         prepare_full_views(connection, schemas)
     tell_codes(run, report)
+
+
+def _gather(run: Run, kind: str) -> None:
+    with run.recorder.step("codes", kind), run.database.connection() as connection:
+        lookups.gather_codes(connection, run.schemas, kind, run.schemas.next_staging, with_known=False)
 
 
 def _transform_all(run: Run, seen: dict[str, Seen]) -> dict[str, int]:

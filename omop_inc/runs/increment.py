@@ -131,7 +131,8 @@ def _prepare_transforms(run: Run, settled: set[str], outcome: Outcome) -> Delta:
     with run.recorder.step("codes") as counts, run.database.connection() as connection:
         parameters = lookups.read_parameters(connection, run.schemas, outcome.snapshot_date, run.settings.time_zone)
         lookups.write_parameters(connection, run.schemas, parameters)
-        lookups.gather_codes(connection, run.schemas, run.schemas.delta, with_known=True)
+        for kind in lookups.IN_USE:
+            lookups.gather_codes(connection, run.schemas, kind, run.schemas.delta, with_known=True)
         report = lookups.resolve_codes(connection, run.schemas, run.settings)
         counts.rows_in = report.codes
         gather_routed(connection, run.schemas)
