@@ -16,6 +16,8 @@ from pathlib import Path
 PROC = Path("/proc")
 # Peaks of a run last longer than this; looking costs about a millisecond.
 LOOK_EVERY_S = 0.03
+# What processes hold is counted page by page, some milliseconds each, when they grew by this factor since.
+GROWTH = 1.01
 MB = 1 << 20
 
 
@@ -23,21 +25,26 @@ MB = 1 << 20
 class Used:
     """What some processes took together."""
 
-    peak_bytes: int = 0  # resident at one time; where /proc is missing, of the largest process alone
+    peak_bytes: int = 0  # at one time; where /proc is missing, of the largest process alone
     cpu_s: float = 0.0
     read_bytes: int = 0  # through read calls, from files and sockets
+    _resident: int = 0  # most so far, shared pages counted in each process
     _cpu: dict[int, float] = field(default_factory=dict)
     _cpu_before: dict[int, float] = field(default_factory=dict)
     _read: dict[int, int] = field(default_factory=dict)
 
     def look(self, pids: Sequence[int], *, private: bool) -> None:
-        """Note what the processes hold at this moment."""
+        """Note what the processes hold at this moment; `private` without what they share with others, such as the server's buffers."""
         resident = 0
         for pid in pids:
-            resident += _resident(pid, private=private)
+            resident += _kilobytes(pid, "status", "RssAnon:" if private else "VmRSS:")
             self._cpu[pid] = max(self._cpu.get(pid, 0.0), _cpu_s(pid))
             self._read[pid] = max(self._read.get(pid, 0), _read_bytes(pid))
-        self.peak_bytes = max(self.peak_bytes, resident)
+        if private:
+            self.peak_bytes = max(self.peak_bytes, resident)
+        elif resident > self._resident * GROWTH:
+            self._resident = resident
+            self.peak_bytes = max(self.peak_bytes, sum(map(_share, pids)))
         self.cpu_s = sum(spent - self._cpu_before.get(pid, 0.0) for pid, spent in self._cpu.items())
         self.read_bytes = sum(self._read.values())
 
@@ -120,16 +127,13 @@ def _children(pid: int) -> Iterator[int]:
         return
 
 
-def _resident(pid: int, *, private: bool) -> int:
-    """Give a process's memory: `private` without what it shares with others, such as the server's buffers, else with its share of that."""
-    if private:
-        return _kilobytes(_lines(pid, "status"), "RssAnon:")
-    # a page that two processes share (polars is 60 MB of them) counts half in each, so that the sum holds it once
-    return _kilobytes(_lines(pid, "smaps_rollup"), "Pss:") or _kilobytes(_lines(pid, "status"), "VmRSS:")
+def _share(pid: int) -> int:
+    """A process's memory, of pages that it shares its part: polars alone is 60 MB of them, and the sum is to hold it once."""
+    return _kilobytes(pid, "smaps_rollup", "Pss:") or _kilobytes(pid, "status", "VmRSS:")
 
 
-def _kilobytes(lines: list[str], name: str) -> int:
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
+def _kilobytes(pid: int, name: str, field_name: str) -> int:
+    return next((int(line.split()[1]) * 1024 for line in _lines(pid, name) if line.startswith(field_name)), 0)
 
 
 def _cpu_s(pid: int) -> float:
