@@ -15,23 +15,59 @@ CREATE TABLE IF NOT EXISTS check_result (
     PRIMARY KEY (check_id, generation)
 );
 
+-- One probe of the key for each check and its last row, however many runs are kept.
 CREATE OR REPLACE VIEW check_current AS
-SELECT DISTINCT ON (check_id)
-    check_id,
-    generation,
-    run_id,
-    fingerprint,
-    severity,
-    threshold,
-    violated,
-    denominator,
-    status,
-    samples,
-    as_of
-FROM check_result
-ORDER BY
-    check_id ASC,
-    generation DESC;
+WITH RECURSIVE known AS (
+    (
+        SELECT check_id
+        FROM check_result
+        ORDER BY check_id
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT
+        (
+            SELECT following.check_id
+            FROM check_result AS following
+            WHERE following.check_id > known.check_id
+            ORDER BY following.check_id
+            LIMIT 1
+        ) AS check_id
+    FROM known
+    WHERE known.check_id IS NOT NULL
+)
+
+SELECT
+    latest.check_id,
+    latest.generation,
+    latest.run_id,
+    latest.fingerprint,
+    latest.severity,
+    latest.threshold,
+    latest.violated,
+    latest.denominator,
+    latest.status,
+    latest.samples,
+    latest.as_of
+FROM known
+CROSS JOIN LATERAL (
+    SELECT
+        result.check_id,
+        result.generation,
+        result.run_id,
+        result.fingerprint,
+        result.severity,
+        result.threshold,
+        result.violated,
+        result.denominator,
+        result.status,
+        result.samples,
+        result.as_of
+    FROM check_result AS result
+    WHERE result.check_id = known.check_id
+    ORDER BY result.generation DESC
+    LIMIT 1
+) AS latest;
 
 -- How many rows have a source value, and how many of them no concept; the value itself is not kept.
 CREATE TABLE IF NOT EXISTS check_value (
