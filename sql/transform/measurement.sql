@@ -76,7 +76,7 @@ SELECT
     clinical_event.concept_id AS measurement_concept_id,
     clinical_event.start_at::date AS measurement_date,
     clinical_event.start_at AS measurement_datetime,
-    left(clinical_event.start_at::time::text, 8) AS measurement_time, -- whole seconds; to_char takes thrice as long
+    substr(clinical_event.start_at::time::text, 1, 8) AS measurement_time, -- whole seconds; to_char takes thrice as long
     clinical_event.type_concept_id AS measurement_type_concept_id,
     NULL AS operator_concept_id,
     CASE
