@@ -27,6 +27,24 @@ WHERE
         WHERE content_id.id_key = clinical_event.id_key
     );
 
+CREATE TEMP TABLE severity ON COMMIT DROP AS
+WITH severity_code (severity, code) AS (
+    VALUES
+    ('MILD', '255604002'),
+    ('MODERATE', '6736007'),
+    ('SEVERE', '24484000')
+)
+
+SELECT
+    severity_code.severity,
+    coalesce(code_map.concept_id, 0) AS concept_id
+FROM severity_code
+LEFT JOIN code_map
+    ON
+        severity_code.code = code_map.code
+        AND code_map.vocabulary_id = 'SNOMED'
+        AND code_map.ordinal = 1;
+
 WITH event AS (
     SELECT
         *,
@@ -144,15 +162,8 @@ LEFT JOIN answer_map
     ON
         event.value_text = answer_map.value_text
         AND event.value_type = 'text'
-LEFT JOIN code_map AS severity
-    ON
-        CASE upper(event.severity)
-            WHEN 'MILD' THEN '255604002'
-            WHEN 'MODERATE' THEN '6736007'
-            WHEN 'SEVERE' THEN '24484000'
-        END = severity.code
-        AND severity.vocabulary_id = 'SNOMED'
-        AND severity.ordinal = 1;
+LEFT JOIN severity
+    ON upper(event.severity) = severity.severity;
 
 CREATE TEMP TABLE allergy_reaction ON COMMIT DROP AS
 WITH allergy AS (
@@ -167,7 +178,6 @@ WITH allergy AS (
     WHERE
         source_table = 'allergies'
         AND coalesce(ordinal, 1) = 1
-        AND target_table IN ('observation', 'condition_occurrence') -- no allergy goes elsewhere: of a full load two partitions are read
 )
 
 SELECT
@@ -274,15 +284,8 @@ LEFT JOIN code_map
         allergy_reaction.code = code_map.code
         AND code_map.vocabulary_id = 'SNOMED'
         AND code_map.ordinal = 1
-LEFT JOIN code_map AS severity
-    ON
-        CASE upper(allergy_reaction.severity)
-            WHEN 'MILD' THEN '255604002'
-            WHEN 'MODERATE' THEN '6736007'
-            WHEN 'SEVERE' THEN '24484000'
-        END = severity.code
-        AND severity.vocabulary_id = 'SNOMED'
-        AND severity.ordinal = 1;
+LEFT JOIN severity
+    ON upper(allergy_reaction.severity) = severity.severity;
 
 WITH visit AS (
     SELECT
