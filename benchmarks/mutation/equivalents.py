@@ -29,12 +29,6 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
         reason="Every loaded row has its patient, every encounter its visit_detail: rows without a parent are pending.",
     ),
     Equivalence(
-        file=r"sql/transform/",
-        operator="distinct",
-        context=r"INSERT INTO new_content_id \(id_key\)\s+SELECT <DISTINCT> clinical_event\.id_key",
-        reason="One key per source row and further target, so there is nothing to make distinct.",
-    ),
-    Equivalence(
         file=r"sql/view/",
         operator="union",
         context=r"<UNION ALL>\s+SELECT\s+('\w+'( AS source_table)?,\s+)?(NULL AS )?row_id",

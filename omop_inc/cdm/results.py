@@ -16,6 +16,7 @@ from omop_inc.cdm.spec import CdmTable, cdm_tables, create_table, identity, inde
 from omop_inc.cdm.transforms import EVENT_VIEW, ROUTED_VIEW, SqlFile, code_views, transforms, view_order, views
 from omop_inc.cdm.world import create_schema, create_view, create_views, set_search_path, world_path
 from omop_inc.errors import TransformError
+from omop_inc.resources import read_sql
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store.db import Connection, Database, analyze_roughly, execute, fetch_value, translate
 from omop_inc.store.schemas import Schemas, columns, name, row_of
@@ -32,6 +33,13 @@ class Result:
     rows: int = 0  # of the result
     gone: int = 0  # committed rows that leave or are replaced
     added: int = 0  # rows that enter
+
+
+def _number_further_targets(connection: Connection, transform: SqlFile, path: list[str]) -> None:
+    """Give ids to the rows of further targets of a transform that looks at everybody; else `gather_routed` gave them theirs."""
+    if ROUTED_VIEW in transform.view_reads:
+        set_search_path(connection, path)
+        execute(connection, read_sql("query/further_target.sql"), {"table_name": transform.name})
 
 
 def execute_transform(connection: Connection, transform: SqlFile, path: list[str]) -> None:
@@ -76,8 +84,11 @@ def run_increment(database: Database, delta: Delta, transform: str) -> Result:
         persons = build_scope(connection, delta, transform)
         if not persons:
             return Result()
-        execute_transform(connection, transforms()[transform], world_path(schemas, transform))
-        execute(connection, sql.SQL("ANALYZE {}").format(result))
+        path = world_path(schemas, transform)
+        if transform in delta.whole:
+            _number_further_targets(connection, transforms()[transform], path)
+        execute_transform(connection, transforms()[transform], path)
+        analyze_roughly(connection, result)
         rows = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(result)))
         gone, added = _difference(connection, delta, table)
     return Result(persons=persons, rows=rows, gone=gone, added=added)
@@ -115,7 +126,7 @@ def _difference(connection: Connection, delta: Delta, table: CdmTable) -> tuple[
         target = name(schemas.run, f"{kind}_{table.name}")
         query = sql.SQL("INSERT INTO {target} ({names}) " + text)
         counts.append(execute(connection, query.format(target=target, names=columns(names), listed=columns(names, mine), **parts)).rowcount)
-        execute(connection, sql.SQL("ANALYZE {}").format(target))
+        analyze_roughly(connection, target)
     return counts[0], counts[1]
 
 
@@ -251,6 +262,7 @@ def run_full(database: Database, schemas: Schemas, transform: str, path: list[st
             analyze_roughly(connection, name(schemas.run, f"routed_{transform}"))
         if index_first:
             _index(connection, schemas, table, foreign_keys=foreign_keys)
+        _number_further_targets(connection, transforms()[transform], path)
         execute_transform(connection, transforms()[transform], path)
         if transform in PERSON_BESIDE:
             _build_beside(connection, schemas, transform)

@@ -65,9 +65,20 @@ def _routed_views() -> list[SqlFile]:
 
 
 def gather_routed(connection: Connection, schemas: Schemas) -> None:
-    """Note of which persons and encounters delta rows go to which CDM table, once for all transforms."""
-    statement = sql.SQL("INSERT INTO {} SELECT DISTINCT target_table, patient, encounter FROM {}")
-    execute(connection, statement.format(name(schemas.run, "routed"), name(schemas.delta, ROUTED_VIEW)))
+    """Note of which persons and encounters delta rows go to which CDM table, and give ids to their further targets, once for all transforms.
+
+    Where a code has several targets in one table, the rows behind the first have an id of their own: those of older source rows
+    have theirs since these came.
+    """
+    statement = sql.SQL(
+        "WITH event AS MATERIALIZED (SELECT target_table, patient, encounter, id_key FROM {events}),"
+        " numbered AS (INSERT INTO {new} (id_key) SELECT DISTINCT id_key FROM event WHERE id_key IS NOT NULL"
+        " AND NOT EXISTS (SELECT FROM {known} AS known WHERE known.id_key = event.id_key))"
+        " INSERT INTO {routed} SELECT DISTINCT target_table, patient, encounter FROM event"
+    )
+    names = {"new": "new_content_id", "known": "content_id", "routed": "routed"}
+    parts = {key: name(schemas.run, table) for key, table in names.items()}
+    execute(connection, statement.format(events=name(schemas.delta, ROUTED_VIEW), **parts))
 
 
 def create_scope_tables(connection: Connection, schemas: Schemas) -> None:
@@ -125,9 +136,9 @@ def _build_encounter_scope(connection: Connection, delta: Delta, file: SqlFile) 
         # a line without an appointment may be of any of the person's encounters: its claim tells
         statement = sql.SQL("UPDATE {} AS scope SET is_whole = true WHERE EXISTS (SELECT FROM {} WHERE patientid = scope.patient AND {} IS NULL)")
         execute(connection, statement.format(target, name(delta.schemas.staging, CLAIM_LINES.name), sql.Identifier(str(CLAIM_LINES.encounter))))
-    statement = sql.SQL("DELETE FROM {} AS seen USING {} AS scope WHERE scope.patient = seen.patient AND scope.is_whole")
-    execute(connection, statement.format(encounters, target))
     execute(connection, sql.SQL("ANALYZE {}").format(encounters))
+    statement = sql.SQL("DELETE FROM {} WHERE patient IN (SELECT patient FROM {} WHERE is_whole)")
+    execute(connection, statement.format(encounters, target))
     return count
 
 

@@ -27,7 +27,7 @@ from omop_inc.runs.publishing import Outcome, publishing
 from omop_inc.runs.scaffold import ready_scaffold
 from omop_inc.source.deltas import select_new
 from omop_inc.source.hashing import sum128
-from omop_inc.source.tables import SOURCE_TABLES
+from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store import apply, fates, history, intake, pairing
 from omop_inc.store.db import Connection, execute
 from omop_inc.store.schemas import Schemas, name
@@ -101,24 +101,22 @@ def settle(run: Run, changed: list[str]) -> set[str]:
     Returns:
         The tables whose staged image will change.
     """
-    schemas = run.schemas
-    settled: set[str] = set()
     with run.database.connection() as connection:
-        held = fates.held_tables(connection, schemas)
-        for table in SOURCE_TABLES.values():
-            is_reached = any(parent.table in settled for parent in table.parents)
-            if table.name not in changed and table.name not in held and not is_reached:
-                continue
-            with run.recorder.step("settle", table.name) as counts:
-                pairing.assign_row_ids(connection, schemas, table)
-                fates.gather_candidates(connection, schemas, table, settled)
-                fates.decide(connection, schemas, table, settled)
-                moves = accounting.count_moves(connection, schemas, table.name)
-                counts.rows_new = moves.entered - moves.changed
-                counts.rows_changed = moves.changed
-                counts.rows_removed = moves.left - moves.changed
-            settled.add(table.name)
-    return settled
+        settled = fates.reached(changed, fates.held_tables(connection, run.schemas))
+    run.each("settle", settled, lambda table: _settle(run, SOURCE_TABLES[table], settled), fates.above())
+    return set(settled)
+
+
+def _settle(run: Run, table: SourceTable, settled: list[str]) -> None:
+    with run.recorder.step("settle", table.name) as counts, run.database.connection() as connection:
+        fates.forget_decisions(connection, run.schemas, table)
+        pairing.assign_row_ids(connection, run.schemas, table)
+        fates.gather_candidates(connection, run.schemas, table, settled)
+        fates.decide(connection, run.schemas, table, settled)
+        moves = accounting.count_moves(connection, run.schemas, table.name)
+        counts.rows_new = moves.entered - moves.changed
+        counts.rows_changed = moves.changed
+        counts.rows_removed = moves.left - moves.changed
 
 
 def _prepare_transforms(run: Run, settled: set[str], outcome: Outcome) -> Delta:

@@ -15,13 +15,42 @@ from psycopg import sql
 from omop_inc.source.tables import SOURCE_TABLES, Parent, SourceTable
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
-from omop_inc.store.staging import FATE_COLUMNS, all_columns, create_staged
+from omop_inc.store.staging import FATE_COLUMNS, all_columns, create_staged, staged_columns
 
 
 def held_tables(connection: Connection, schemas: Schemas) -> set[str]:
     """The source tables of which rows are held in quarantine or pending."""
     parts = [sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(sql.Literal(t), name(schemas.quarantine, t)) for t in SOURCE_TABLES]
     return {row[0] for row in execute(connection, sql.SQL(" UNION ALL ").join(parts))}
+
+
+def above() -> dict[str, frozenset[str]]:
+    """For each source table its parents: the fate of a row waits for theirs."""
+    return {table.name: frozenset(parent.table for parent in table.parents) for table in SOURCE_TABLES.values()}
+
+
+def waits() -> dict[str, frozenset[str]]:
+    """For each source table those of which a whole image must be settled before its own: what its rows name."""
+    return {
+        table.name: frozenset([parent.table for parent in table.parents] + [one for reference in table.references for one in reference.tables])
+        for table in SOURCE_TABLES.values()
+    }
+
+
+def reached(changed: Iterable[str], held: Iterable[str]) -> list[str]:
+    """The source tables some of whose rows may change their fate: changed ones, those that hold rows back, and all below them."""
+    found: list[str] = []
+    for table, parents in above().items():  # in which parents stand before their children
+        if table in {*changed, *held} or parents & set(found):
+            found.append(table)
+    return found
+
+
+def forget_decisions(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
+    """Take back what a try whose COMMIT was not answered may have decided; a no-op at the first."""
+    execute(connection, sql.SQL("DELETE FROM {} WHERE origin <> 'incoming'").format(name(schemas.run, table.name + "_candidate")))
+    for suffix in ("_in", "_out", "_held_in", "_held_out"):
+        execute(connection, sql.SQL("DELETE FROM {}").format(name(schemas.run, table.name + suffix)))
 
 
 def gather_candidates(connection: Connection, schemas: Schemas, table: SourceTable, settled: Iterable[str]) -> None:
@@ -50,6 +79,10 @@ def gather_candidates(connection: Connection, schemas: Schemas, table: SourceTab
             " AND NOT EXISTS (SELECT FROM {candidate} AS other WHERE other.row_id = image.row_id)"
         )
         execute(connection, statement.format(where=where, **parts))
+    # What it was told at the end of the last run is that the table is empty: then each row would be compared with each.
+    execute(
+        connection, sql.SQL("ANALYZE {} (row_id, row_hash{})").format(parts["candidate"], sql.SQL(", id" if "id" in staged_columns(table) else ""))
+    )
 
 
 def _reexamined(schemas: Schemas, table: SourceTable, settled: set[str]) -> list[sql.Composed]:
@@ -146,14 +179,6 @@ def _derive(connection: Connection, schemas: Schemas, table: SourceTable) -> Non
         "ANALYZE {out}",
     ):
         execute(connection, sql.SQL(text).format(**parts))
-
-
-def waits() -> dict[str, frozenset[str]]:
-    """For each source table those that must be settled before it: what its rows name."""
-    return {
-        table.name: frozenset([parent.table for parent in table.parents] + [one for reference in table.references for one in reference.tables])
-        for table in SOURCE_TABLES.values()
-    }
 
 
 def settle_image(connection: Connection, schemas: Schemas, table: SourceTable) -> None:

@@ -8,26 +8,6 @@
 -- reads: claims (patientid, appointmentid, diagnosis1)
 -- writes: condition_occurrence
 -- source: CDM 5.4 specification, CONDITION_OCCURRENCE; docs/mapping/condition_occurrence.md
-INSERT INTO new_content_id (id_key)
-SELECT DISTINCT clinical_event.id_key
-FROM clinical_event
-WHERE
-    clinical_event.target_table = 'condition_occurrence'
-    AND clinical_event.target_rank > 1
-    AND clinical_event.ordinal > 1
-    AND EXISTS (
-        SELECT
-        FROM code_map
-        WHERE
-            code_map.ordinal > 1
-            AND code_map.target_table = 'condition_occurrence'
-    )
-    AND NOT EXISTS (
-        SELECT
-        FROM content_id
-        WHERE content_id.id_key = clinical_event.id_key
-    );
-
 WITH first_diagnosis AS (
     SELECT DISTINCT
         patientid,

@@ -9,24 +9,6 @@
 -- reads: visit_detail (visit_detail_id, visit_occurrence_id, provider_id)
 -- writes: observation
 -- source: CDM 5.4 specification, OBSERVATION; docs/mapping/observation.md
-INSERT INTO new_content_id (id_key)
-SELECT DISTINCT clinical_event.id_key
-FROM clinical_event
-WHERE
-    clinical_event.target_table = 'observation'
-    AND clinical_event.target_rank > 1
-    AND clinical_event.ordinal > 1
-    AND EXISTS (
-        SELECT
-        FROM code_map
-        WHERE code_map.ordinal > 1
-    )
-    AND NOT EXISTS (
-        SELECT
-        FROM content_id
-        WHERE content_id.id_key = clinical_event.id_key
-    );
-
 CREATE TEMP TABLE severity ON COMMIT DROP AS
 WITH severity_code (severity, code) AS (
     VALUES

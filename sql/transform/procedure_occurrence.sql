@@ -9,26 +9,6 @@
 -- reads: visit_detail (visit_detail_id, visit_occurrence_id, provider_id)
 -- writes: procedure_occurrence
 -- source: CDM 5.4 specification, PROCEDURE_OCCURRENCE; docs/mapping/procedure_occurrence.md
-INSERT INTO new_content_id (id_key)
-SELECT DISTINCT clinical_event.id_key
-FROM clinical_event
-WHERE
-    clinical_event.target_table = 'procedure_occurrence'
-    AND clinical_event.target_rank > 1
-    AND clinical_event.ordinal > 1
-    AND EXISTS (
-        SELECT
-        FROM code_map
-        WHERE
-            code_map.ordinal > 1
-            AND code_map.target_table = 'procedure_occurrence'
-    )
-    AND NOT EXISTS (
-        SELECT
-        FROM content_id
-        WHERE content_id.id_key = clinical_event.id_key
-    );
-
 CREATE TEMP TABLE study ON COMMIT DROP AS
 SELECT
     imaging_study.row_id,

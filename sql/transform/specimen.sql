@@ -4,26 +4,6 @@
 -- reads: clinical_event
 -- writes: specimen
 -- source: CDM 5.4 specification, SPECIMEN; docs/mapping/specimen.md
-INSERT INTO new_content_id (id_key)
-SELECT DISTINCT clinical_event.id_key
-FROM clinical_event
-WHERE
-    clinical_event.target_table = 'specimen'
-    AND clinical_event.target_rank > 1
-    AND clinical_event.ordinal > 1
-    AND EXISTS (
-        SELECT
-        FROM code_map
-        WHERE
-            code_map.ordinal > 1
-            AND code_map.target_table = 'specimen'
-    )
-    AND NOT EXISTS (
-        SELECT
-        FROM content_id
-        WHERE content_id.id_key = clinical_event.id_key
-    );
-
 INSERT INTO specimen (
     specimen_id,
     person_id,

@@ -13,5 +13,5 @@ WHERE
         WHERE
             claims_transactions.patientid = patients.id
             AND claims_transactions.type <> 'TRANSFEROUT'
-        LIMIT 1 -- noqa: AM09 -- all of them say the same
+        LIMIT 1 -- noqa: AM09, all of them say the same
     )
