@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from omop_inc.cdm.delta import PERSON_BESIDE, Delta, encounter_scope_name, has_person, scope_name
+from omop_inc.cdm.dimensions import committed_rows
 from omop_inc.cdm.local_time import UTC, has_instants, local_columns
 from omop_inc.cdm.scope import build_scope
 from omop_inc.cdm.spec import CdmTable, cdm_tables, create_table, identity, index_statements, primary_key_statement
@@ -97,7 +98,7 @@ def run_increment(database: Database, delta: Delta, transform: str) -> Result:
 def _empty(connection: Connection, schemas: Schemas, transform: str) -> None:
     """Empty what a try whose COMMIT was not answered may have left; a no-op at the first."""
     tables = [name(schemas.result, transform), *(name(schemas.run, f"{kind}_{transform}") for kind in ("gone", "added"))]
-    if has_person(transform):
+    if has_person(transform) or transforms()[transform].dimension:
         tables.append(name(schemas.run, scope_name(transform)))
     if transforms()[transform].is_by_encounter:
         tables.append(name(schemas.run, encounter_scope_name(transform)))
@@ -134,6 +135,8 @@ def _committed(delta: Delta, table: CdmTable) -> sql.Composed:
     """The committed rows of a CDM table's persons or encounters in scope, with their person."""
     schemas = delta.schemas
     committed = name(schemas.cdm, table.name)
+    if transforms()[table.name].dimension:
+        return committed_rows(schemas, transforms()[table.name])
     if not has_person(table.name):
         return sql.SQL("SELECT * FROM {}").format(committed)
     whole = _committed_of_persons(schemas, table)

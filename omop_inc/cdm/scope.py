@@ -3,12 +3,13 @@
 Belongs here: persons reached by the delta, per transform. Does not: the rows that the transform then sees (world.py).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from psycopg import sql
 
 from omop_inc.cdm.delta import Delta, encounter_scope_name, has_person, scope_name
-from omop_inc.cdm.transforms import PRESENCE_VIEW, ROUTED_VIEW, SqlFile, all_reads, code_views, transforms, views, views_of
+from omop_inc.cdm.dimensions import build_units, create_unit_tables, is_of_places, seen_schema
+from omop_inc.cdm.transforms import PLACE_VIEW, PRESENCE_VIEW, ROUTED_VIEW, Reads, SqlFile, all_reads, code_views, transforms, views, views_of
 from omop_inc.cdm.world import create_schema, create_view, create_views
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store.db import Connection, execute, fetch_value
@@ -58,6 +59,16 @@ def create_delta_views(connection: Connection, schemas: Schemas) -> None:
     execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} (target_table text, patient uuid, encounter uuid)").format(name(schemas.run, "routed")))
 
 
+def create_place_views(connection: Connection, schemas: Schemas) -> None:
+    """Make the view of the places of rows that came and went, for each transform that looks at places."""
+    for transform in filter(is_of_places, transforms().values()):
+        schema = seen_schema(schemas, transform.name)
+        create_schema(connection, schema)
+        for table, names in all_reads(views()[PLACE_VIEW])[0].items():
+            create_view(connection, name(schema, table), sql.SQL(" UNION ALL ").join(_visible_rows(schemas, SOURCE_TABLES[table], names)))
+        create_views(connection, schema, [views()[PLACE_VIEW]], [schema, schemas.state])
+
+
 def _routed_views() -> list[SqlFile]:
     """The routed view and what it reads, beyond the views that tell the codes."""
     chain = [*views_of(views()[ROUTED_VIEW]), views()[ROUTED_VIEW]]
@@ -89,6 +100,7 @@ def create_scope_tables(connection: Connection, schemas: Schemas) -> None:
         if transforms()[transform].is_by_encounter:
             statement = sql.SQL("CREATE UNLOGGED TABLE {} (patient uuid, encounter uuid)")
             execute(connection, statement.format(name(schemas.run, encounter_scope_name(transform))))
+    create_unit_tables(connection, schemas)
     query = sql.SQL("SELECT id AS patient, row_id AS person_id FROM {} UNION SELECT id, row_id FROM {}")
     create_view(connection, name(schemas.run, "known_person"), query.format(name(schemas.staging, "patients"), name(schemas.run, "patients_in")))
     query = sql.SQL("SELECT id, patient, row_id FROM {} UNION ALL SELECT id, patient, row_id FROM {}")
@@ -104,6 +116,9 @@ def build_scope(connection: Connection, delta: Delta, transform: str) -> int:
         The number of persons; for a transform without a person 1 if it must run, else 0.
     """
     file = transforms()[transform]
+    if file.dimension:  # what it reads of other transforms follows from the same rows
+        table = SOURCE_TABLES.get(file.dimension)
+        return build_units(connection, delta, file, _dimension_ids(delta, table, all_reads(file)[0]) if table else [])
     if not has_person(transform):
         sources, cdm_reads = all_reads(file, with_routed=False)
         return int(transform in (delta.forced | delta.whole) or _is_touched(connection, delta, sources, cdm_reads))
@@ -172,25 +187,34 @@ def _source_persons(delta: Delta, sources: Mapping[str, tuple[str, ...]]) -> lis
     return parts
 
 
-def _dimension_persons(delta: Delta, sources: Mapping[str, tuple[str, ...]]) -> list[sql.Composed]:
+def _dimension_persons(delta: Delta, sources: Reads) -> list[sql.Composed]:
     """Persons whose rows name a dimension row of which a read column changed."""
-    parts = []
-    for table, names in sorted(sources.items()):
-        facts = SOURCE_TABLES[table]
-        for reference in facts.references if facts.patient else ():
-            for dimension in reference.tables:
-                if reference.column not in names or dimension not in sources or dimension not in delta.settled:
-                    continue
+    statement = sql.SQL("SELECT {} FROM {} AS image WHERE image.{} IN (SELECT id FROM ({}) AS seen)")
+    return [
+        statement.format(_place(facts, "image"), name(delta.schemas.staging, facts.name), sql.Identifier(column), rows)
+        for facts in (SOURCE_TABLES[table] for table in sorted(sources))
+        if facts.patient
+        for column, rows in _named_rows(delta, facts, sources)
+    ]
+
+
+def _named_rows(delta: Delta, table: SourceTable, sources: Reads) -> Iterator[tuple[str, sql.Composed]]:
+    """The read columns of a table that name rows of a dimension, with the rows of that dimension of which a read column changed."""
+    for reference in table.references:
+        for dimension in reference.tables:
+            if reference.column in sources[table.name] and dimension in sources:
                 for rows in visible_rows(delta, SOURCE_TABLES[dimension], sources[dimension]):
-                    parts.append(
-                        sql.SQL("SELECT {} FROM {} AS image WHERE image.{} IN (SELECT id FROM ({}) AS seen)").format(
-                            _place(facts, "image"),
-                            name(delta.schemas.staging, table),
-                            sql.Identifier(reference.column),
-                            rows,
-                        )
-                    )
-    return parts
+                    yield reference.column, rows
+
+
+def _dimension_ids(delta: Delta, table: SourceTable, sources: Reads) -> list[sql.Composed]:
+    """Ids of a dimension of which a row came or went, or a row that it names."""
+    own = [sql.SQL("SELECT id FROM ({}) AS seen").format(rows) for rows in visible_rows(delta, table, sources[table.name])]
+    statement = sql.SQL("SELECT image.id FROM {} AS image WHERE image.{} IN (SELECT id FROM ({}) AS seen)")
+    naming = [
+        statement.format(name(delta.schemas.staging, table.name), sql.Identifier(column), rows) for column, rows in _named_rows(delta, table, sources)
+    ]
+    return own + naming
 
 
 def _of_first_or_last_claim(delta: Delta) -> sql.Composed:

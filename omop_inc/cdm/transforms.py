@@ -18,6 +18,9 @@ Reads = Mapping[str, tuple[str, ...]]
 ROUTED_VIEW = "clinical_event"
 # The view below it, one row per coded source row, and its column that names the source table.
 EVENT_VIEW = "source_event"
+# The view of all addresses, with the key that tells places apart.
+PLACE_VIEW = "place"
+ENCOUNTER = "encounter"
 # The view of all codes that a transform looks up.
 CODE_VIEW = "code_in_use"
 
@@ -52,8 +55,18 @@ class SqlFile:
 
     name: str  # of the file, which is that of the CDM table or view
     text: str
-    is_by_encounter: bool  # an encounter's rows follow from its own source rows, and the person's, alone
+    unit: str | None  # what its rows follow from alone: "encounter" (and what the person has beside), a source table's Id, or "place"
     reads: Reads  # name of a source table, view or CDM table -> columns
+
+    @property
+    def is_by_encounter(self) -> bool:
+        """Whether an encounter's rows follow from its own source rows, and the person's, alone."""
+        return self.unit == ENCOUNTER
+
+    @property
+    def dimension(self) -> str | None:
+        """The source table, or the view of places, by whose Ids or keys a transform without a person looks at rows."""
+        return None if self.is_by_encounter else self.unit
 
     @property
     def source_reads(self) -> Reads:
@@ -77,9 +90,9 @@ def _parse(folder: str, file: str) -> SqlFile:
     for table, listed in _READS.findall(text):
         reads[table] = tuple(sorted({*reads.get(table, ()), *(c.strip() for c in listed.split(",") if c.strip())}))
     units = _UNIT.findall(text)
-    if units not in ([], ["encounter"]):
-        raise ValueError(f"sql/{folder}/{file}.sql: expected no '-- unit:' or 'encounter', found {units}")
-    return SqlFile(name=file, text=text, is_by_encounter=bool(units), reads=reads)
+    if len(units) > 1 or not {*units} <= {ENCOUNTER, PLACE_VIEW, *SOURCE_TABLES}:
+        raise ValueError(f"sql/{folder}/{file}.sql: expected no '-- unit:', or one of encounter, place and the source tables, found {units}")
+    return SqlFile(name=file, text=text, unit=units[0] if units else None, reads=reads)
 
 
 @functools.cache

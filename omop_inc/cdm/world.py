@@ -11,6 +11,7 @@ The views are made once and stay from run to run: what an increment holds is in 
 from psycopg import sql
 
 from omop_inc.cdm.delta import PERSON_BESIDE, encounter_scope_name, has_person, scope_name
+from omop_inc.cdm.dimensions import narrowings
 from omop_inc.cdm.local_time import UTC, local_columns
 from omop_inc.cdm.spec import cdm_tables, identity
 from omop_inc.cdm.transforms import PRESENCE_VIEW, SqlFile, all_reads, transforms, views, views_of
@@ -56,6 +57,8 @@ def _scope(schemas: Schemas, file: SqlFile) -> sql.Identifier | None:
 def _source_world(schemas: Schemas, table: SourceTable, file: SqlFile, time_zone: str) -> sql.Composed:
     """All rows of a source table as they will be after the run, of the persons or encounters in scope, in the CDM's time zone."""
     listed = local_columns(table, "image", time_zone)
+    if joins := narrowings(schemas, file, table.name):
+        return sql.SQL(" UNION ALL ").join(_rows(schemas, table, join, listed) for join in joins)
     scope = _scope(schemas, file)
     if scope is None or table.patient is None:
         return _rows(schemas, table, sql.SQL(""), listed)

@@ -16,7 +16,7 @@ from omop_inc.cdm import lookups
 from omop_inc.cdm.quality.rows import create_moved_tables
 from omop_inc.cdm.quality.touched import create_touched_table
 from omop_inc.cdm.results import create_result_tables
-from omop_inc.cdm.scope import create_delta_views, create_scope_tables
+from omop_inc.cdm.scope import create_delta_views, create_place_views, create_scope_tables
 from omop_inc.cdm.spec import cdm_tables
 from omop_inc.cdm.transforms import transforms, views
 from omop_inc.cdm.world import create_schema, create_world
@@ -33,7 +33,7 @@ from omop_inc.store.schemas import Schemas
 # the emptying grow from 0.16 to 0.7 s.
 TRUNCATE_BYTES = 256 << 10
 # Raise it when the form of the run's own tables changes otherwise than through the SQL files and the tables of facts.
-SCAFFOLD_VERSION = 4
+SCAFFOLD_VERSION = 5
 
 
 def ready_scaffold(run: Run) -> None:
@@ -59,6 +59,7 @@ def create_scaffold(connection: Connection, schemas: Schemas, time_zone: str) ->
     lookups.create_map_tables(connection, schemas)
     create_delta_views(connection, schemas)
     create_scope_tables(connection, schemas)
+    create_place_views(connection, schemas)
     create_result_tables(connection, schemas)
     create_moved_tables(connection, schemas, LOOKED_UP)
     create_touched_table(connection, schemas)

@@ -1,4 +1,5 @@
 -- The organizations that give care.
+-- unit: organizations
 -- grain: one row per organization Id; its attributes from the Id's first row in content order
 -- reads: organizations (id, name, address, city, state, zip, lat, lon)
 -- reads: place

@@ -1,4 +1,5 @@
 -- Every distinct address of people, organizations and providers.
+-- unit: place
 -- grain: one row per distinct (address, city, state, zip, county, latitude, longitude)
 -- reads: place
 -- writes: location

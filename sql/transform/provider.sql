@@ -1,4 +1,5 @@
 -- The individual providers of care.
+-- unit: providers
 -- grain: one row per provider Id; its attributes from the Id's first row in content order
 -- reads: providers (id, organization, name, gender, speciality)
 -- reads: organizations (id)
