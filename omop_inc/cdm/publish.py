@@ -23,7 +23,7 @@ from omop_inc.cdm.spec import (
 )
 from omop_inc.cdm.transforms import transforms
 from omop_inc.store.db import Connection, execute, fetch_value
-from omop_inc.store.exchange import replace_table
+from omop_inc.store.exchange import lock_tables, replace_table
 from omop_inc.store.schemas import Schemas, columns, name, row_of
 
 
@@ -117,6 +117,8 @@ def exchange(connection: Connection, schemas: Schemas, run_id: str, *, is_first:
     execute(connection, sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schemas.cdm)))
     for statement in drop_foreign_key_statements(schemas.cdm):
         execute(connection, statement)
+    lock_tables(connection, schemas.cdm, transforms())
+    lock_tables(connection, schemas.state, map(beside_name, PERSON_BESIDE))
     for transform in transforms():
         _feed_exchange(connection, schemas, cdm_tables()[transform], run_id, is_first=is_first)
         if transform in PERSON_BESIDE:

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store.db import Connection, analyze_roughly, execute
-from omop_inc.store.exchange import replace_table
+from omop_inc.store.exchange import lock_tables, replace_table
 from omop_inc.store.pairing import key_expression
 from omop_inc.store.schemas import Schemas, name
 from omop_inc.store.staging import FATE_COLUMNS, all_columns, index_staged
@@ -80,6 +80,7 @@ def apply_content_ids(connection: Connection, schemas: Schemas, *, renumber: boo
 
 def exchange_image(connection: Connection, schemas: Schemas, *, renumber: bool) -> None:
     """Put the staging image built beside in the place of the committed one, with its held rows and tombstones."""
+    lock_tables(connection, schemas.staging, SOURCE_TABLES)
     for table in SOURCE_TABLES.values():
         held, built_held = name(schemas.quarantine, table.name), name(schemas.run, table.name + "_held")
         _bury_exchanged(connection, schemas, table, renumber=renumber)

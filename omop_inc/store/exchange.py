@@ -3,10 +3,25 @@
 Belongs here: the exchange of one table, whatever it holds. Does not: which tables (apply.py, cdm/publish.py).
 """
 
+from collections.abc import Iterable
+
 from psycopg import sql
 
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import columns, name
+
+
+def lock_tables(connection: Connection, schema: str, tables: Iterable[str]) -> None:
+    """Lock what is about to be replaced, those that exist, all at once.
+
+    Autovacuum gives way to a lock after `deadlock_timeout`, a second, and goes on to the next table: locked one by one as they were
+    dropped, five tables of a reload waited for it five times.
+    """
+    query = "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relkind IN ('r', 'p') AND relname = ANY(%s) ORDER BY relname"
+    found = execute(connection, query, (sql.Identifier(schema).as_string(connection), list(tables))).fetchall()
+    if found:
+        listed = sql.SQL(", ").join(name(schema, table) for (table,) in found)
+        execute(connection, sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(listed))
 
 
 def replace_table(connection: Connection, source_schema: str, target_schema: str, table: str) -> None:
