@@ -91,25 +91,31 @@ def _feed(connection: Connection, schemas: Schemas, table: CdmTable, run_id: str
 
 
 def compare_with_committed(connection: Connection, schemas: Schemas, transform: str, total: int) -> Written:
-    """Make the difference tables between the CDM built beside, of so many rows, and the committed one, for the feed and the counts."""
+    """Make the difference tables between the CDM built beside, of so many rows, and the committed one, for the feed and the counts.
+
+    Both sides come of one join, of which a temporary table keeps the pairs that differ: nearly all rows are as they were.
+    """
     table = cdm_tables()[transform]
-    new = name(schemas.next_cdm, transform)
-    old = name(schemas.cdm, transform)
-    counts = []
-    for kind, mine, other in (("gone", old, new), ("added", new, old)):
-        differs = sql.SQL("record_image_ne({}, {})").format(row_of(list(table.columns), "mine"), row_of(list(table.columns), "other"))
-        same = sql.SQL("true") if table.name == "cdm_source" else _same(table, "mine", "other")
-        statement = sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT {} FROM {} AS mine LEFT JOIN {} AS other ON {} WHERE other.{} IS NULL OR {}").format(
-            name(schemas.run, f"{kind}_{transform}"),
-            columns(list(table.columns), "mine"),
-            mine,
-            other,
-            same,
-            sql.Identifier(identity(table)[0]),
-            differs,
-        )
-        counts.append(execute(connection, statement).rowcount)
-    return Written(inserted=counts[1], deleted=counts[0], total=total)
+    listed, key = list(table.columns), sql.Identifier(identity(table)[0])
+    pairs = sql.SQL(
+        "CREATE TEMP TABLE differing ON COMMIT DROP AS SELECT gone, added FROM {old} AS gone FULL JOIN {new} AS added ON {same}"
+        " WHERE gone.{key} IS NULL OR added.{key} IS NULL OR record_image_ne({gone}, {added})"
+    ).format(
+        old=name(schemas.cdm, transform),
+        new=name(schemas.next_cdm, transform),
+        same=sql.SQL("true") if table.name == "cdm_source" else _same(table, "gone", "added"),
+        key=key,
+        gone=row_of(listed, "gone"),
+        added=row_of(listed, "added"),
+    )
+    execute(connection, pairs)
+    counts = {}
+    for kind in ("gone", "added"):
+        parts = sql.SQL(", ").join(sql.SQL("({}).{}").format(sql.Identifier(kind), sql.Identifier(column)) for column in listed)
+        statement = sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT {} FROM differing WHERE ({}).{} IS NOT NULL")
+        target = name(schemas.run, f"{kind}_{transform}")
+        counts[kind] = execute(connection, statement.format(target, parts, sql.Identifier(kind), key)).rowcount
+    return Written(inserted=counts["added"], deleted=counts["gone"], total=total)
 
 
 def exchange(connection: Connection, schemas: Schemas, run_id: str, *, is_first: bool, foreign_keys: bool, vocabulary: str) -> None:
