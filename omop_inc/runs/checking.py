@@ -254,6 +254,6 @@ def keep(run: Run, checked: Checked | None, generation: int) -> None:
     if checked is None:
         check_ledger.forget(connection, schemas)
         return
-    check_ledger.write_results(connection, schemas, run.run_id, generation, checked.stored())
+    check_ledger.write_results(connection, schemas, run.run_id, generation, checked.stored(), checked.known)
     check_ledger.write_values(connection, schemas, checked.values, checked.counted_anew)
     check_ledger.prune(connection, schemas, run.settings.keep_runs)

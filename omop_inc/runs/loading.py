@@ -66,7 +66,6 @@ def _load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
         counts.rows_in, counts.rows_new = taken.rows, taken.good
         with run.database.connection() as connection:
             write_next_base(connection, schemas, table.name, taken.sorted_hashes())
-        taken.hashes.clear()
         if known is not None:
             intake.mark_incoming(run.database, schemas, table)
             counts.rows_changed = _pair(run, table.name, known)

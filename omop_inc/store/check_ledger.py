@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from psycopg import sql
 
@@ -14,12 +15,9 @@ from omop_inc.resources import read_sql
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, columns, name
 
-_COLUMNS = ("check_id", "fingerprint", "severity", "threshold", "violated", "denominator", "status", "samples", "as_of")
 
-
-@dataclass(frozen=True, kw_only=True)
-class StoredResult:
-    """A check's result as it is kept."""
+class StoredResult(NamedTuple):
+    """A check's result as it is kept; a tuple, for each run makes and compares some thousands."""
 
     check_id: str
     fingerprint: str
@@ -30,6 +28,9 @@ class StoredResult:
     status: str
     samples: tuple[int, ...]
     as_of: date
+
+
+_COLUMNS = StoredResult._fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,8 @@ def read_current(connection: Connection, schemas: Schemas) -> dict[str, StoredRe
     if not exists(connection, schemas):
         return {}
     query = sql.SQL("SELECT {} FROM {}").format(columns(_COLUMNS), name(schemas.ledger, "check_current"))
-    found = (dict(zip(_COLUMNS, row, strict=True)) for row in execute(connection, query))
-    return {row["check_id"]: StoredResult(**row | {"samples": tuple(row["samples"])}) for row in found}
+    found = (StoredResult(*row) for row in execute(connection, query))
+    return {result.check_id: result._replace(samples=tuple(result.samples)) for result in found}
 
 
 def read_values(connection: Connection, schemas: Schemas, check_id: str, keys: Iterable[uuid.UUID]) -> dict[uuid.UUID, tuple[int, int]]:
@@ -70,21 +71,32 @@ def read_values(connection: Connection, schemas: Schemas, check_id: str, keys: I
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
-def write_results(connection: Connection, schemas: Schemas, run_id: str, generation: int, results: Iterable[StoredResult]) -> int:
+def write_results(
+    connection: Connection,
+    schemas: Schemas,
+    run_id: str,
+    generation: int,
+    results: Iterable[StoredResult],
+    known: Mapping[str, StoredResult] | None = None,
+) -> int:
     """Add the results of a run that differ from the current ones; the caller's transaction decides whether they stay.
+
+    Args:
+        known: The current ones, where the run has read them.
 
     Returns:
         How many differ.
     """
     create(connection, schemas)
-    known, wanted = read_current(connection, schemas), {result.check_id: result for result in results}
+    known = read_current(connection, schemas) if known is None else known
+    wanted = {result.check_id: result for result in results}
     changed = [result for result in wanted.values() if known.get(result.check_id) != result]
     target = name(schemas.ledger, "check_result")
     execute(connection, sql.SQL("DELETE FROM {} WHERE check_id <> ALL (%s)").format(target), (list(wanted),))
     copy = sql.SQL("COPY {} (run_id, generation, {}) FROM STDIN").format(target, columns(_COLUMNS))
     with connection.cursor() as cursor, cursor.copy(copy) as stream:
         for one in changed:
-            stream.write_row((run_id, generation, *(list(v) if isinstance(v, tuple) else v for v in (getattr(one, c) for c in _COLUMNS))))
+            stream.write_row((run_id, generation, *one._replace(samples=list(one.samples))))  # type: ignore[arg-type]
     return len(changed)
 
 

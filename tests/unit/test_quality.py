@@ -156,7 +156,7 @@ def test_results_of_another_day_alone_are_another_result() -> None:
     one = StoredResult(
         check_id="x", fingerprint="f", severity="warn", threshold=0, violated=1, denominator=2, status="failed", samples=(), as_of=date(2024, 5, 1)
     )
-    assert one != replace(one, as_of=date(2024, 5, 2))
+    assert one != one._replace(as_of=date(2024, 5, 2))
 
 
 def test_the_tables_that_a_check_looks_up_are_told_as_its_condition_says() -> None:

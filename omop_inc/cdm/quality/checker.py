@@ -40,6 +40,7 @@ class Checked:
     counted_anew: list[str] = field(default_factory=list)  # checks whose counts by value take the place of those kept
     counted: int = 0  # checks that were looked at; the others are as they were
     today: date = date.min
+    known: Mapping[str, StoredResult] | None = None  # the results kept so far, where they were read
 
     def stored(self) -> list[StoredResult]:
         """The results as the ledger keeps them."""
@@ -108,7 +109,7 @@ class Checker:
         """Put the parts together and give every check its status."""
         counts: dict[str, Count] = {}
         found: dict[str, tuple[int, ...]] = {}
-        checked = Checked(today=self.today)
+        checked = Checked(today=self.today, known=self.stored or None)
         for part in parts:
             counts |= part.counts
             found |= part.samples
