@@ -101,6 +101,7 @@ PYTHON_FILES: dict[str, tuple[Stage, ...]] = {
         _chosen("units or dimension or own_person or touches_only", "mapping_settings", "snapshots", "checking"),
         _INCREMENTS,
     ),
+    "omop_inc/cdm/dimensions.py": (_integration("dimension_scope"), ("tests/sql/test_cases.py", "-k", "care_site or location or provider")),
     "omop_inc/cdm/world.py": (_BRIEF, _integration("encounter_scope"), _chosen("zone_moves", "mapping_settings"), _INCREMENTS),
     "omop_inc/cdm/results.py": (
         _BRIEF,
