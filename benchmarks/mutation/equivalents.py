@@ -212,6 +212,12 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
         reason="The scopes that are made of these rows are made distinct; it saves rows.",
     ),
     Equivalence(
+        file=r"omop_inc/cdm/dimensions",
+        operator="distinct",
+        context=r"SELECT <DISTINCT> near FROM",
+        reason="The location transform makes its places distinct; the word saves rows.",
+    ),
+    Equivalence(
         file=r"omop_inc/runs/detect",
         operator="constant",
         context=r"none = np\.empty\(\(0, <2>\)",

@@ -212,7 +212,7 @@ def _lacking(connection: Connection, schemas: Schemas, table: SourceTable) -> li
     lacks, joins = [], []
     for nth, parent in enumerate(table.parents):
         alias = f"parent{nth}"
-        lack = sql.SQL("coalesce(bool_or(image.{} IS NOT NULL AND {}.id IS NULL), false)")
+        lack = sql.SQL("bool_or(image.{} IS NOT NULL AND {}.id IS NULL)")  # NULL of an image without rows
         lacks.append(lack.format(sql.Identifier(parent.column), sql.Identifier(alias)))
         join = sql.SQL(" LEFT JOIN {} AS {} ON {}")
         above = name(schemas.next_staging, parent.table)

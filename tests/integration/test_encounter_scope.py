@@ -83,6 +83,12 @@ def test_one_more_claim_line_brings_its_encounter_alone(cdm: Cdm, tmp_path: Path
     assert looked_at(apply(cdm, tmp_path, world, after)) == {"cost": 1}
 
 
+def test_of_several_claim_lines_that_stay_one_tells_it(cdm: Cdm, tmp_path: Path) -> None:
+    world = {**small_world(1), "claims_transactions": [line(FIRST), line(FIRST, AMOUNT="3.00"), line(SECOND, AMOUNT="4.00")]}
+    after = {**world, "claims_transactions": [*world["claims_transactions"][:2], line(SECOND, AMOUNT="5.00")]}
+    assert looked_at(apply(cdm, tmp_path, world, after))["cost"] == 1
+
+
 def test_a_claim_line_without_appointment_is_not_forgotten(cdm: Cdm, tmp_path: Path) -> None:
     world = small_world(1)
     world["claims_transactions"] = [line(""), line(FIRST, AMOUNT="3.00")]
