@@ -83,6 +83,24 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
         reason="A sum passes by what is NULL; the filter saves memory.",
     ),
     Equivalence(
+        file=r"sql/transform/cost",
+        operator="predicate",
+        context=r"charge_count > 1\s+AND <encounter IS NOT NULL>|AND <(code|start_at) IS NOT NULL>",
+        reason="The join that follows finds nothing for what is NULL; the line says which items the next step takes whole.",
+    ),
+    Equivalence(
+        file=r"sql/transform/cost",
+        operator="order term",
+        context=r"FROM claim_line\s+ORDER BY\s[^()]*<",
+        reason="Lines are sorted for speed alone: the sums and counts of an item are the same in any order.",
+    ),
+    Equivalence(
+        file=r"sql/transform/cost",
+        operator="direction",
+        context=r"FROM claim_line\s+ORDER BY\s[^()]*<>",
+        reason="Lines are sorted for speed alone: the sums and counts of an item are the same in any order.",
+    ),
+    Equivalence(
         file=r"sql/transform/(drug|dose)_era",
         operator="number",
         context=r"WHERE drug_concept_id <> <0>",
@@ -91,8 +109,8 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
     Equivalence(
         file=r"sql/transform/fact_relationship",
         operator="union",
-        context=r"reason_pair\s+<UNION ALL>\s+SELECT\s+site_pair",
-        reason="The rows that are written are made distinct in the end.",
+        context=r"FROM reason_pair\s+<UNION ALL>|bodysite_code IS NOT NULL\s+<UNION ALL>\s+-- an unmatched study",
+        reason="No pair of rows is linked twice: one condition per reason, one row per body site of a study.",
     ),
     Equivalence(
         file=r"omop_inc/(cdm/world|store/pairing|store/fates)",
@@ -119,7 +137,7 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
         reason="The key of a first target is never asked for.",
     ),
     Equivalence(
-        file=r"sql/transform/location",
+        file=r"sql/transform/(location|payer_plan_period)",
         operator="join",
         context=r"<INNER> JOIN content_id",
         reason="Every key was given its id just before.",
@@ -165,8 +183,20 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
     Equivalence(
         file=r"sql/transform/fact_relationship",
         operator="distinct",
-        context=r"SELECT <DISTINCT>\s+CASE WHEN direction",
-        reason="No pair of rows is linked twice: one condition per reason, one row per body site of a study.",
+        context=r"SELECT <DISTINCT>\s+patient,\s+reasoncode,\s+start_date\s+FROM event",
+        reason="The next step takes one condition for each of them; what is alike goes the same way, at more cost.",
+    ),
+    Equivalence(
+        file=r"sql/transform/fact_relationship",
+        operator="join",
+        context=r"FROM event\s+<INNER> JOIN reason_condition",
+        reason="Without a condition there is no table of it, and the join of that table's domain leaves the row out.",
+    ),
+    Equivalence(
+        file=r"sql/transform/fact_relationship",
+        operator="join",
+        context=r"<INNER> JOIN fixed_concept\b",
+        reason="Every concept that the mapping names has its row, with concept 0 where the vocabulary lacks it.",
     ),
     Equivalence(
         file=r"sql/transform/drug_era",
@@ -183,7 +213,7 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
     Equivalence(
         file=r"sql/transform/cost",
         operator="union",
-        context=r"<UNION ALL>\s+SELECT\s+'(Drug|Procedure)',\s+row_id",
+        context=r"<UNION ALL>\s+SELECT\s+('(Drug|Procedure)'|domain_id),\s+row_id",
         reason="Each row has its row_id, so no two are alike.",
     ),
     Equivalence(
