@@ -90,6 +90,21 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
     ),
     Equivalence(
         file=r"sql/transform/cost",
+        operator="predicate",
+        context=(
+            r"ON\s+<(ranked_row\.patient = ranked_item\.patient|encounters\.patient = visit_item\.patient)>"
+            r"|AND <(claim_line\.patient = repeated_item\.patient|item_match\.patient = claims\.patientid)>"
+        ),
+        reason="An encounter and a claim are one person's, and a row that names another person's is not loaded.",
+    ),
+    Equivalence(
+        file=r"sql/transform/cost",
+        operator="number",
+        context=r"<1> AS charge_count,\s+sum\(charge\)",
+        reason="Of a split item's charges only that there are some is asked.",
+    ),
+    Equivalence(
+        file=r"sql/transform/cost",
         operator="order term",
         context=r"FROM claim_line\s+ORDER BY\s[^()]*<",
         reason="Lines are sorted for speed alone: the sums and counts of an item are the same in any order.",
@@ -191,6 +206,18 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
         operator="join",
         context=r"FROM event\s+<INNER> JOIN reason_condition",
         reason="Without a condition there is no table of it, and the join of that table's domain leaves the row out.",
+    ),
+    Equivalence(
+        file=r"sql/transform/fact_relationship",
+        operator="join",
+        context=r"<INNER> JOIN fact_domain\b",
+        reason="Every table that a code can lead to is in the list.",
+    ),
+    Equivalence(
+        file=r"sql/transform/fact_relationship",
+        operator="predicate",
+        context=r"ON\s+<site\.patient = procedures\.patient>",
+        reason="An encounter is one person's, and a row that names another person's is not loaded.",
     ),
     Equivalence(
         file=r"sql/transform/fact_relationship",
