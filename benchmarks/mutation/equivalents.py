@@ -222,8 +222,20 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
     Equivalence(
         file=r"sql/transform/fact_relationship",
         operator="join",
-        context=r"<INNER> JOIN fixed_concept\b",
-        reason="Every concept that the mapping names has its row, with concept 0 where the vocabulary lacks it.",
+        context=r"<LEFT> JOIN fixed_concept\b",
+        reason="Every concept that the mapping names has its row, with 0 where the vocabulary lacks it; no transform relies on it (test_transforms).",
+    ),
+    Equivalence(
+        file=r"sql/transform/fact_relationship",
+        operator="coalesce",
+        context=r"\b(fixed_concept|forward|backward)\.concept_id( END)?<, 0>\)",
+        reason="Every concept that the mapping names has its row, with 0 where the vocabulary lacks it; no transform relies on it (test_transforms).",
+    ),
+    Equivalence(
+        file=r"sql/transform/fact_relationship",
+        operator="number",
+        context=r"\b(fixed_concept|forward|backward)\.concept_id( END)?, <0>\)",
+        reason="Every concept that the mapping names has its row, with 0 where the vocabulary lacks it; no transform relies on it (test_transforms).",
     ),
     Equivalence(
         file=r"sql/transform/drug_era",
