@@ -210,6 +210,18 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
     Equivalence(
         file=r"sql/transform/fact_relationship",
         operator="join",
+        context=r"FROM site\s+<INNER> JOIN procedures",
+        reason="Without a procedure there is no id of one, and the join of procedure_occurrence leaves the row out.",
+    ),
+    Equivalence(
+        file=r"sql/transform/(fact_relationship|cost)",
+        operator="direction",
+        context=r"\s(reason\.(patient|reasoncode|start_date)|stretch\.(person_id|first_day)) <ASC>",
+        reason="The order of the groups, each of which gives one row, whichever comes first.",
+    ),
+    Equivalence(
+        file=r"sql/transform/fact_relationship",
+        operator="join",
         context=r"<INNER> JOIN fact_domain\b",
         reason="Every table that a code can lead to is in the list.",
     ),
