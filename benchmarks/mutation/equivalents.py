@@ -53,30 +53,6 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
         reason="Both readers of the view take the least and the greatest of all tables and never the table's name.",
     ),
     Equivalence(
-        file=r"sql/transform/",
-        operator="predicate",
-        context=r"FROM code_map\s+WHERE\s+<code_map\.ordinal > 1>|ordinal > 1\s+AND <code_map\.target_table = '\w+'>\s+\)",
-        reason="Saves the look at all rows where no code has a second target; the predicates on the row itself say the same.",
-    ),
-    Equivalence(
-        file=r"sql/transform/",
-        operator="and/or",
-        context=r"code_map\.ordinal > 1\s+<AND> code_map\.target_table = '\w+'\s+\)",
-        reason="Saves the look at all rows where no code has a second target; the predicates on the row itself say the same.",
-    ),
-    Equivalence(
-        file=r"sql/transform/",
-        operator="comparison",
-        context=r"code_map\.ordinal <>> 1\s+(AND code_map\.target_table = '\w+'\s+)?\)",
-        reason="Saves the look at all rows where no code has a second target; the predicates on the row itself say the same.",
-    ),
-    Equivalence(
-        file=r"sql/transform/",
-        operator="predicate",
-        context=r"AND <clinical_event\.ordinal > 1>",
-        reason="A second rank in a table is at least the second target of the code; the line spares the planner.",
-    ),
-    Equivalence(
         file=r"sql/transform/cost",
         operator="predicate",
         context=r"FILTER \(WHERE <\w+ IS NOT NULL>\)",
@@ -289,7 +265,7 @@ EQUIVALENCES: tuple[Equivalence, ...] = (
     Equivalence(
         file=r"omop_inc/cdm/scope",
         operator="distinct",
-        context=r"INSERT INTO \{\} SELECT <DISTINCT> target_table, patient, encounter",
+        context=r"INSERT INTO \{routed\} SELECT <DISTINCT> target_table, patient, encounter",
         reason="The scopes that are made of these rows are made distinct; it saves rows.",
     ),
     Equivalence(
