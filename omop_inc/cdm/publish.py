@@ -121,10 +121,10 @@ def compare_with_committed(connection: Connection, schemas: Schemas, transform: 
 def exchange(connection: Connection, schemas: Schemas, run_id: str, *, is_first: bool, foreign_keys: bool, vocabulary: str) -> None:
     """Put the tables built beside in the place of the committed ones, with the feed and the persons beside."""
     execute(connection, sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schemas.cdm)))
+    lock_tables(connection, schemas.cdm, [table.name for table in tables_of("cdm")])
+    lock_tables(connection, schemas.state, map(beside_name, PERSON_BESIDE))
     for statement in drop_foreign_key_statements(schemas.cdm):
         execute(connection, statement)
-    lock_tables(connection, schemas.cdm, transforms())
-    lock_tables(connection, schemas.state, map(beside_name, PERSON_BESIDE))
     for transform in transforms():
         _feed_exchange(connection, schemas, cdm_tables()[transform], run_id, is_first=is_first)
         if transform in PERSON_BESIDE:

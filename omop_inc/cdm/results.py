@@ -30,7 +30,7 @@ PRICED_TABLES = ("encounters", "medications", "immunizations", "procedures")
 class Result:
     """What one transform did in an increment."""
 
-    persons: int = 0  # in scope; 1 for a transform without a person that ran
+    persons: int = 0  # in scope, or Ids or places; 1 for a transform that looks at everything and ran
     rows: int = 0  # of the result
     gone: int = 0  # committed rows that leave or are replaced
     added: int = 0  # rows that enter

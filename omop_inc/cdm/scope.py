@@ -113,7 +113,7 @@ def build_scope(connection: Connection, delta: Delta, transform: str) -> int:
     """Fill the table of a transform's persons (patient, person_id, is_whole), and of encounters where these are enough.
 
     Returns:
-        The number of persons; for a transform without a person 1 if it must run, else 0.
+        The number of persons, or of Ids or places; for a transform that looks at everything 1 if it must run, else 0.
     """
     file = transforms()[transform]
     if file.dimension:  # what it reads of other transforms follows from the same rows
