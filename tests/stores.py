@@ -16,6 +16,8 @@ from omop_inc.runs.snapshots import Kind, Request, apply_snapshot
 from omop_inc.settings import Settings, load_settings
 from omop_inc.telling.summary import Summary
 from tests.comparing import Store, read_store
+from tests.factories import World
+from tests.worlds import write_snapshot
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SESSIONS_WAIT_S = 20.0
@@ -67,6 +69,13 @@ class Cdm:
             return self.run(folder, kind, **settings)
         except SnapshotRefusedError as refused:
             return self.run(folder, kind, allow=refused.snapshot_digest, **settings)
+
+    def run_in_turn(self, folder: Path, *worlds: World) -> Summary:
+        """Apply snapshots in turn, allowing each, and prove the last against a rebuild."""
+        for number, world in enumerate(worlds):
+            summary = self.run_allowed(write_snapshot(folder / str(number), world))
+        assert self.run(folder / str(number), "verify").status == "no_change"
+        return summary
 
     def read(self) -> Store:
         """Everything that it holds."""

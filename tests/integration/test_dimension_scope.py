@@ -8,7 +8,6 @@ from omop_inc.store.staging import PLACE_CHARS
 from omop_inc.telling.summary import Summary
 from tests.factories import World, row, small_world, uid
 from tests.stores import Cdm
-from tests.worlds import write_snapshot
 
 LONG = "1 Very Long Road of which a location holds the beginning"
 OF_DIMENSIONS = ("care_site", "location", "provider")
@@ -39,56 +38,48 @@ def moved(world: World, table: str, number: int, **values: str) -> World:
     return {**world, table: rows}
 
 
-def apply(cdm: Cdm, folder: Path, *worlds: World) -> Summary:
-    """Apply snapshots in turn and prove the last against a rebuild."""
-    for number, world in enumerate(worlds):
-        summary = cdm.run_allowed(write_snapshot(folder / str(number), world))
-    assert cdm.run(folder / str(number), "verify").status == "no_change"
-    return summary
-
-
 def test_a_move_looks_at_the_two_places_alone(cdm: Cdm, tmp_path: Path) -> None:
     world = world_of("8 Way", "9 Way")
-    summary = apply(cdm, tmp_path, world, moved(world, "patients", 0, ADDRESS="3 Street"))
+    summary = cdm.run_in_turn(tmp_path, world, moved(world, "patients", 0, ADDRESS="3 Street"))
     assert looked_at(summary) == {"location": 2}  # the other patient still lives at the old one
     assert changed(summary) == {"location": (1, 0)}
 
 
 def test_a_place_goes_with_the_last_who_was_there(cdm: Cdm, tmp_path: Path) -> None:
     world = moved(world_of(), "patients", 0, ADDRESS="3 Street")
-    summary = apply(cdm, tmp_path, world, moved(world, "patients", 0, ADDRESS="4 Street"))
+    summary = cdm.run_in_turn(tmp_path, world, moved(world, "patients", 0, ADDRESS="4 Street"))
     assert changed(summary) == {"location": (1, 1)}
 
 
 def test_a_place_stays_that_another_tables_row_names(cdm: Cdm, tmp_path: Path) -> None:
     world = moved(world_of(), "providers", 0, ADDRESS="1 Road", ZIP="02134")
-    summary = apply(cdm, tmp_path, world, moved(world, "providers", 0, ADDRESS="7 Road"))
+    summary = cdm.run_in_turn(tmp_path, world, moved(world, "providers", 0, ADDRESS="7 Road"))
     assert changed(summary) == {"location": (1, 0)}
 
 
 def test_a_place_is_found_by_what_a_location_holds_of_its_address(cdm: Cdm, tmp_path: Path) -> None:
     assert len(LONG) > PLACE_CHARS
     world = world_of(LONG, LONG + " and its end")
-    summary = apply(cdm, tmp_path, world, moved(world, "organizations", -2 % len(world["organizations"]), ADDRESS="8 Way"))
+    summary = cdm.run_in_turn(tmp_path, world, moved(world, "organizations", -2 % len(world["organizations"]), ADDRESS="8 Way"))
     assert changed(summary) == {"care_site": (1, 1), "location": (1, 0)}
 
 
 def test_a_place_without_an_address_is_found(cdm: Cdm, tmp_path: Path) -> None:
     world = moved(moved(world_of("", ""), "organizations", 2, CITY="Lynn"), "organizations", 3, CITY="Lynn")
-    summary = apply(cdm, tmp_path, world, moved(world, "organizations", 2, ADDRESS="8 Way"))
+    summary = cdm.run_in_turn(tmp_path, world, moved(world, "organizations", 2, ADDRESS="8 Way"))
     assert changed(summary) == {"care_site": (1, 1), "location": (1, 0)}
 
 
 def test_a_row_without_any_place_is_looked_at_by_nobody(cdm: Cdm, tmp_path: Path) -> None:
     nowhere = {"ADDRESS": "", "CITY": "", "STATE": "", "ZIP": "", "COUNTY": "", "LAT": "", "LON": ""}
     world = moved(world_of(), "patients", 0, **nowhere)
-    summary = apply(cdm, tmp_path, world, moved(world, "patients", 0, BIRTHDATE="1981-01-01"))
+    summary = cdm.run_in_turn(tmp_path, world, moved(world, "patients", 0, BIRTHDATE="1981-01-01"))
     assert looked_at(summary) == {}
 
 
 def test_an_organization_is_looked_at_by_its_id(cdm: Cdm, tmp_path: Path) -> None:
     world = world_of("8 Way", "9 Way")
-    summary = apply(cdm, tmp_path, world, moved(world, "organizations", 2, NAME="Hospital"))
+    summary = cdm.run_in_turn(tmp_path, world, moved(world, "organizations", 2, NAME="Hospital"))
     assert looked_at(summary) == {"care_site": 1}
     assert changed(summary) == {"care_site": (1, 1)}
 
@@ -96,14 +87,14 @@ def test_an_organization_is_looked_at_by_its_id(cdm: Cdm, tmp_path: Path) -> Non
 def test_two_rows_of_an_id_make_the_first_ones_care_site(cdm: Cdm, tmp_path: Path) -> None:
     world = world_of("8 Way")
     world["organizations"].append({**world["organizations"][2], "NAME": "Annex"})
-    summary = apply(cdm, tmp_path, world, {**world, "organizations": world["organizations"][:3]})
+    summary = cdm.run_in_turn(tmp_path, world, {**world, "organizations": world["organizations"][:3]})
     assert changed(summary) == {"care_site": (1, 1)}
 
 
 def test_an_organization_that_goes_leaves_its_providers_without_care_site(cdm: Cdm, tmp_path: Path) -> None:
     world = world_of()
     assert world["providers"][0]["ORGANIZATION"] == world["organizations"][0]["Id"] != world["providers"][1]["ORGANIZATION"]
-    summary = apply(cdm, tmp_path, world, {**world, "organizations": world["organizations"][1:]})
+    summary = cdm.run_in_turn(tmp_path, world, {**world, "organizations": world["organizations"][1:]})
     assert looked_at(summary)["provider"] == 1
     assert changed(summary)["provider"] == (1, 1)
     assert cdm.query("SELECT count(*) FROM cdm.provider WHERE care_site_id IS NULL") == [(1,)]
@@ -111,10 +102,10 @@ def test_an_organization_that_goes_leaves_its_providers_without_care_site(cdm: C
 
 def test_after_a_change_of_their_sql_they_look_at_all(cdm: Cdm, tmp_path: Path) -> None:
     world = world_of("8 Way")
-    apply(cdm, tmp_path, world)
+    cdm.run_in_turn(tmp_path, world)
     older = "fingerprint - 'transform:location' - 'transform:care_site' - 'transform:provider'"
     cdm.query(f"UPDATE cdm_ledger.run SET fingerprint = {older} RETURNING 1")
-    summary = apply(cdm, tmp_path / "next", moved(world, "patients", 0, BIRTHDATE="1981-01-01"))
+    summary = cdm.run_in_turn(tmp_path / "next", moved(world, "patients", 0, BIRTHDATE="1981-01-01"))
     assert looked_at(summary) == {"care_site": 3, "location": 5, "provider": 2}
     assert changed(summary) == {}
 
