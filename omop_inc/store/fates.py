@@ -31,10 +31,8 @@ def above() -> dict[str, frozenset[str]]:
 
 def waits() -> dict[str, frozenset[str]]:
     """For each source table those of which a whole image must be settled before its own: what its rows name."""
-    return {
-        table.name: frozenset([parent.table for parent in table.parents] + [one for reference in table.references for one in reference.tables])
-        for table in SOURCE_TABLES.values()
-    }
+    named = {table.name: [one for reference in table.references for one in reference.tables] for table in SOURCE_TABLES.values()}
+    return {table: parents.union(named[table]) for table, parents in above().items()}
 
 
 def reached(changed: Iterable[str], held: Iterable[str]) -> list[str]:
