@@ -80,3 +80,23 @@ def test_cut_texts_are_counted_of_the_rows_that_come_in(cdm: Cdm, tmp_path: Path
     reloaded = cdm.run(tmp_path / "b", "full_reload")
     assert reloaded.cut_texts == {"observations.value": 2, "patients.address": 1}
     assert reloaded.stored()["cut_texts"] == reloaded.cut_texts
+
+
+def test_a_vocabulary_that_gives_a_code_further_targets_brings_their_rows(cdm: Cdm, tmp_path: Path) -> None:
+    first, second = small_world(1), small_world(1)
+    for world in (first, second):
+        world["conditions"][0]["CODE"] = "900000001"
+    second["patients"][0]["GENDER"] = "F"  # nothing of the condition differs
+    cdm.query(
+        "DELETE FROM vocab.concept_relationship WHERE concept_id_1 = 2000000001 AND relationship_id = 'Maps to' AND concept_id_2 <> 28060 RETURNING 1"
+    )
+    cdm.run(write_snapshot(tmp_path / "a", first))
+    count = "SELECT count(*) FROM cdm.condition_occurrence WHERE condition_source_value = '900000001'"
+    assert cdm.query(count) == [(1,)]
+    cdm.query(
+        "WITH mapped AS (INSERT INTO vocab.concept_relationship VALUES (2000000001, 81151, 'Maps to', '1970-01-01', '2099-12-31', NULL))"
+        " UPDATE vocab.omop_inc_vocabulary SET fingerprint = fingerprint || '-more' RETURNING 1"
+    )
+    cdm.run_allowed(write_snapshot(tmp_path / "b", second))
+    assert cdm.query(count) == [(2,)]
+    assert cdm.run(tmp_path / "b", "verify").status == "no_change"
