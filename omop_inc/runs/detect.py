@@ -6,27 +6,26 @@ itself (source/hashing.py) and the state's format (store/state.py).
 
 import dataclasses
 import importlib
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_128
 
-from omop_inc.crew import Crew
 from omop_inc.runs.context import Run
 from omop_inc.runs.scaffold import ready_scaffold
 from omop_inc.source.deltas import Delta64, Multiset, compare
 from omop_inc.source.digests import FileDigest, digest_file, join_digests, may_have
 from omop_inc.source.hashing import sum128
 from omop_inc.source.parts import split_file
-from omop_inc.source.records import Hashes, Places, check_count, hash_part, hash_records, join_hashes
+from omop_inc.source.records import Hashes, Places, check_count, hash_records, join_hashes
 from omop_inc.source.snapshot import Snapshot, SourceFile
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store.state import TableState, read_hashes
 
 Hashes128 = NDArray[np.uint64]
-# A smaller file is hashed at once by the thread that compares it; its records cost less than to have another process do it.
-SHARED_BYTES = 2 << 20
 _NONE = Multiset(values=np.empty(0, dtype=np.uint64), counts=np.empty(0, dtype=np.int64))
 
 
@@ -55,19 +54,19 @@ def detect(run: Run, snapshot: Snapshot, states: dict[str, TableState]) -> dict[
 
     def work(table: str) -> Seen:
         with run.recorder.step("detect", table) as counts:
-            seen = detect_file(run, crew, table, snapshot.files.get(table), states.get(table, TableState()))
+            seen = detect_file(run, pool, table, snapshot.files.get(table), states.get(table, TableState()))
             counts.rows_in = seen.rows
             if seen.delta is not None:
                 counts.rows_new, counts.rows_removed = seen.delta.new.total, seen.delta.removed.total
         return seen
 
     largest_first = sorted(SOURCE_TABLES, key=lambda table: -snapshot.files[table].identity[2] if table in snapshot.files else 0)
-    with Crew(run.settings.workers) as crew:
+    with ThreadPoolExecutor(run.settings.workers, thread_name_prefix="hash") as pool:
         seen = run.each("detect", largest_first, work)
     return {table: seen[table] for table in SOURCE_TABLES}
 
 
-def detect_file(run: Run, crew: Crew, table: str, file: SourceFile | None, before: TableState) -> Seen:
+def detect_file(run: Run, pool: Executor, table: str, file: SourceFile | None, before: TableState) -> Seen:
     """The funnel of one file."""
     keeps = run.settings.mode == "append"
     if file is None or file.is_empty:
@@ -78,7 +77,7 @@ def detect_file(run: Run, crew: Crew, table: str, file: SourceFile | None, befor
     if may_be_same and digest is not None and digest.digest == before.file_digest:
         return Seen(table=table, file=file, before=before, digest=digest.digest, rows=before.rows, hash_sum=before.hash_sum)
     run.ahead.begin(lambda: _make_ready(run))
-    found, digest = _hash_file(file, crew, digest)
+    found, digest = _hash_file(file, pool, digest)
     with run.database.connection() as connection:
         known = read_hashes(connection, run.schemas, table)
     delta = compare(np.sort(found.hashes[:, 0]), known)
@@ -103,20 +102,16 @@ def _make_ready(run: Run) -> None:
     importlib.import_module("omop_inc.source.validation")
 
 
-def _hash_file(file: SourceFile, crew: Crew, digest: FileDigest | None) -> tuple[Hashes, FileDigest]:
-    """Hash every record of a file, in parts that the crew shares if it holds no quote, and digest it by the way."""
+def _hash_file(file: SourceFile, pool: Executor, digest: FileDigest | None) -> tuple[Hashes, FileDigest]:
+    """Hash every record of a file, in parts side by side if it holds no quote, and digest it by the way."""
     parts = split_file(file)
-    found: Hashes | None = None
     if len(parts) > 1 and not (digest and digest.has_quotes):
-        found = join_hashes(crew.each(hash_part, [(file, part) for part in parts]))
+        found = join_hashes(list(pool.map(partial(hash_records, file), parts)))
         digest = join_digests(found.digests)
         if not digest.has_quotes:
             check_count(file, len(found.hashes))
             return found, digest
-    if file.identity[2] < SHARED_BYTES:
-        found = hash_records(file)
-    else:
-        (found,) = crew.each(hash_part, [(file, None)])
+    found = hash_records(file)
     return found, digest or join_digests(found.digests)
 
 

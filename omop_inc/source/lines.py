@@ -11,28 +11,27 @@ quote never swallows its neighbours. Line breaks inside quotes are `\n` whatever
 
 import csv
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from omop_inc.source.hashing import FOLDS, encode_row
+from omop_inc.source.hashing import FOLDS, HASH_VERSION, encode_row, hash_lines
 from omop_inc.source.headers import HeaderMapping
 from omop_inc.source.tables import SourceTable
 
 # A record may not be longer; it bounds memory, and how far behind a stray quote we look for the closing one.
 MAX_RECORD_BYTES = 1 << 20
 
-_COMMA, _NEWLINE = b",\n"
 _CRLF = re.compile(rb"\r+\n")
 _ESCAPED = re.compile(rb"[\\,\n\r]")
 _ESCAPES = {b"\\": b"\\\\", b",": b"\\,", b"\n": b"\\n", b"\r": b"\\r"}
 
 Fold = Callable[[bytes], bytes]
-# A run of neighbouring fields (first, last, None), a folded field (at, at, fold), or absent columns (-1, how many, None).
-Piece = tuple[int, int, Fold | None]
+# A run of neighbouring fields (first, last, None), a folded field (at, at, its name), or absent columns (-1, how many, None).
+Piece = tuple[int, int, str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,22 +50,72 @@ class Layout:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lines:
+    """Lines one behind another, each with a line end; a line may hold line ends itself."""
+
+    data: bytes | npt.NDArray[np.uint8]
+    ends: npt.NDArray[np.int64]  # place of each line's end
+
+    @classmethod
+    def of(cls, lines: Sequence[bytes]) -> "Lines":
+        """Put lines together."""
+        ends = np.cumsum(np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)) + 1) - 1
+        return cls(data=b"".join([line + b"\n" for line in lines]), ends=ends)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Lines"]) -> "Lines":
+        """Put several behind each other."""
+        if len(parts) == 1:
+            return parts[0]
+        shifts = np.cumsum([0, *(len(part.data) for part in parts)])
+        ends = [part.ends + shift for part, shift in zip(parts, shifts, strict=False)]
+        return cls(data=b"".join([bytes(part.data) for part in parts]), ends=np.concatenate(ends))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest line."""
+        return int(np.diff(self.ends, prepend=-1).max()) - 1 if len(self) else 0
+
+    def tolist(self) -> list[bytes]:
+        """Each line by itself, without its line end."""
+        data, ends = bytes(self.data), self.ends.tolist()
+        return [data[start:end] for start, end in zip([0, *(end + 1 for end in ends)], ends, strict=False)]
+
+    def array(self) -> npt.NDArray[np.uint8]:
+        """The bytes as numbers."""
+        return np.frombuffer(self.data, dtype=np.uint8) if isinstance(self.data, bytes) else self.data
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """The records of one block, in file order."""
 
-    lines: list[bytes]  # canonical line; of a bad record a zero byte and its raw bytes
+    canonical: Lines  # of a bad record a zero byte and its raw bytes
+    hashes: npt.NDArray[np.uint64]  # of canonical lines, shape (n, 2): high and low 64 bits
     line_numbers: npt.NDArray[np.int64]  # physical line where each starts
     bad: dict[int, str] = field(default_factory=dict)  # position in lines -> rule
     special: dict[int, bytes] = field(default_factory=dict)  # position -> COPY line, where it is not the canonical line
     size_bytes: int = 0  # of the block
     block: bytes | None = field(default=None, compare=False)  # the block itself, if all of its lines are plain
+    starts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))  # places in it; else of the first
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    @cached_property
+    def lines(self) -> list[bytes]:
+        """The canonical lines."""
+        return self.canonical.tolist()
 
 
 def layout_of(table: SourceTable, header: HeaderMapping) -> Layout:
     """Work out how a file's fields become canonical lines."""
-    folds = tuple(FOLDS[column.fold] if column.fold else None for column in table.significant)
+    names = [column.fold for column in table.significant]
     pieces: list[Piece] = []
-    for position, fold in zip(header.positions, folds, strict=True):
+    for position, fold in zip(header.positions, names, strict=True):
         first, last, before = pieces[-1] if pieces else (-2, -2, None)
         if position < 0:
             pieces[len(pieces) - (first == -1) :] = [(-1, last + 1 if first == -1 else 1, None)]
@@ -74,6 +123,7 @@ def layout_of(table: SourceTable, header: HeaderMapping) -> Layout:
             pieces[-1] = (first, position, None)
         else:
             pieces.append((position, position, fold))
+    folds = tuple(FOLDS[fold] if fold else None for fold in names)
     return Layout(width=header.width, positions=header.positions, folds=folds, pieces=tuple(pieces))
 
 
@@ -83,15 +133,45 @@ def plain_batch(block: bytes, layout: Layout, first_line: int) -> Batch | None:
     It needs care if it holds a quote, a carriage return or a zero byte, is not UTF-8, or a line has not the file's
     number of fields.
     """
-    if b'"' in block or b"\r" in block or b"\0" in block or not _is_utf8(block):
+    from omop_inc import compiled  # a process that finds every file as it was does without numba
+
+    source = np.frombuffer(block, dtype=np.uint8)
+    found = compiled.look(source)
+    if found & compiled.SPECIAL or found & compiled.NOT_ASCII and not _is_utf8(block):
         return None
-    lines = _identity_lines(block, layout.width) if layout.is_identity else _cut_lines(block, layout)
-    if lines is None:
+    pieces = _pieces(layout)
+    most = len(block) // layout.width  # a line has so many bytes at least
+    target = np.empty(len(block) + most * _growth(layout) if len(pieces) else 0, dtype=np.uint8)
+    starts, ends, hashes = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64), np.empty((most, 2), dtype=np.uint64)
+    seed = np.uint64(HASH_VERSION)
+    count = compiled.cut_lines(source, layout.width, pieces, starts, target, ends, compiled.HASH_FUNCTION, seed, hashes)
+    if count < 0:
         return None
+    starts, ends, hashes = starts[:count].copy(), ends[:count].copy(), hashes[:count].copy()
+    lines = Lines(data=target[: ends[-1] + 1] if len(pieces) else block, ends=ends)
+    if not compiled.HASH_FUNCTION:
+        hashes = hash_lines(lines.tolist())
     special = {}
-    if b"\\" in block:
-        special = {at: line.replace(b"\\", b"\\\\") + b"\n" for at, line in enumerate(lines) if b"\\" in line}
-    return Batch(lines=lines, line_numbers=np.arange(first_line, first_line + len(lines)), special=special, size_bytes=len(block), block=block)
+    if found & compiled.ESCAPED:
+        special = {at: line.replace(b"\\", b"\\\\") + b"\n" for at, line in enumerate(lines.tolist()) if b"\\" in line}
+    numbers = np.arange(first_line, first_line + count)
+    return Batch(canonical=lines, hashes=hashes, line_numbers=numbers, special=special, size_bytes=len(block), block=block, starts=starts)
+
+
+def _pieces(layout: Layout) -> npt.NDArray[np.int64]:
+    """The pieces as the compiled loop takes them; none of an identity."""
+    from omop_inc.compiled import ABSENT, FOLDED, KEPT
+
+    if layout.is_identity:
+        return np.empty((0, 3), dtype=np.int64)
+    return np.array([(first, last, FOLDED[fold] if fold else KEPT if first >= 0 else ABSENT) for first, last, fold in layout.pieces])
+
+
+def _growth(layout: Layout) -> int:
+    """By how many bytes a canonical line may be longer than the plain line."""
+    from omop_inc.compiled import FOLD_GROWTH
+
+    return sum(last if first < 0 else FOLD_GROWTH if fold else 1 for first, last, fold in layout.pieces)
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -102,46 +182,6 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _identity_lines(block: bytes, width: int) -> list[bytes] | None:
-    lines = block.split(b"\n")
-    lines.pop()
-    # Counting in C for all lines at once: 0.13 us a line.
-    commas = list(map(bytes.count, lines, repeat(b",")))
-    return lines if commas.count(width - 1) == len(lines) else None
-
-
-def _cut_lines(block: bytes, layout: Layout) -> list[bytes] | None:
-    """Put canonical lines together from slices of the block.
-
-    On claims_transactions (450 bytes, 33 fields, 3 of them cut, 1 folded) finding all commas with numpy and slicing
-    costs 1.0 us a line with its hash; split(b",", 22), del and join 1.4 us, a regular expression 2.9 us.
-    """
-    data = np.frombuffer(block, dtype=np.uint8)
-    is_newline = data == _NEWLINE
-    count = int(np.count_nonzero(is_newline))
-    found = np.flatnonzero((data == _COMMA) | is_newline)
-    if len(found) != count * layout.width:
-        return None
-    ends = found.reshape(count, layout.width)
-    if not is_newline[ends[:, -1]].all():
-        return None
-    columns = [_slice(block, ends, piece) for piece in layout.pieces]
-    return list(map(b",".join, zip(*columns, strict=False)))
-
-
-def _slice(block: bytes, ends: npt.NDArray[np.int64], piece: Piece) -> Iterable[bytes]:
-    """Cut a run of neighbouring fields out of every line, given where each field ends."""
-    first, last, fold = piece
-    if first < 0:
-        return repeat(b"," * (last - 1))
-    starts = ends[:, first - 1] + 1 if first else np.concatenate(([0], ends[:-1, -1] + 1))
-    fields = [block[start:end] for start, end in zip(starts.tolist(), ends[:, last].tolist(), strict=True)]
-    if fold is None:
-        return fields
-    folded = {value: fold(value) for value in set(fields)}
-    return map(folded.__getitem__, fields)
 
 
 def careful_batch(block: bytes, layout: Layout, first_line: int, *, is_last: bool) -> tuple[Batch, bytes]:
@@ -183,7 +223,8 @@ def careful_batch(block: bytes, layout: Layout, first_line: int, *, is_last: boo
         at += used
     rest = b"".join(line + b"\n" for line in physical[at:])
     numbers = np.array(starts, dtype=np.int64) + first_line
-    return Batch(lines=lines, line_numbers=numbers, bad=bad, special=special, size_bytes=len(block)), rest
+    batch = Batch(canonical=Lines.of(lines), hashes=hash_lines(lines), line_numbers=numbers, bad=bad, special=special, size_bytes=len(block))
+    return batch, rest
 
 
 def _significant(fields: list[bytes], layout: Layout) -> list[bytes]:

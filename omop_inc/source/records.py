@@ -19,8 +19,7 @@ import numpy.typing as npt
 
 from omop_inc.errors import SourceFileError
 from omop_inc.source.digests import PartDigest, Watch, truncated
-from omop_inc.source.hashing import hash_lines
-from omop_inc.source.lines import MAX_RECORD_BYTES, Batch, Layout, careful_batch, layout_of, plain_batch
+from omop_inc.source.lines import MAX_RECORD_BYTES, Batch, Layout, Lines, careful_batch, layout_of, plain_batch
 from omop_inc.source.snapshot import BLOCK_BYTES, Part, SourceFile, open_binary, read_blocks
 from omop_inc.source.tables import SOURCE_TABLES
 
@@ -28,12 +27,14 @@ if TYPE_CHECKING:
     import polars as pl
 
 Hashes128 = npt.NDArray[np.uint64]  # shape (n, 2): high and low 64 bits
-Places = npt.NDArray[np.int64]  # shape (n, 2): of each block the number of its first record in the file, and its place there in bytes
+Places = npt.NDArray[np.int64]  # shape (n, 2): of each stretch the number of its first record in the file, and its place there in bytes
 
 CHUNK_ROWS = 50_000
 # A chunk ends at this size as well. It is held some five times (block, lines, columns, COPY): 4 MB keep a process of ours
 # within 60 MB of them, and larger chunks are not faster.
 CHUNK_BYTES = 4 << 20
+# Records of a stretch, some 100 KB, of which all is read for one that is wanted.
+STRETCH_ROWS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,34 +55,37 @@ class Chunk:
     indexes: npt.NDArray[np.int64]  # number of each record in the file, from 0, bad ones counted
     line_numbers: npt.NDArray[np.int64]  # physical line where each starts, the header is 1
     hashes: Hashes128
-    lines: list[bytes]  # canonical lines
+    canonical: Lines
     bad: list[BadRecord]
     names: tuple[str, ...]  # staged columns, in canonical order
     layout: Layout  # of the file
     special: dict[int, bytes] = field(default_factory=dict)  # position in lines -> COPY line, where it is not the canonical line
     block: bytes | None = None  # the records as the file holds them, where they are plain lines and nothing else
 
-    @property
-    def payload(self) -> list[bytes]:
-        """What COPY gets of each record (text format, DELIMITER ',', NULL ''), without a line end."""
+    def __len__(self) -> int:
+        return len(self.canonical)
+
+    @cached_property
+    def lines(self) -> list[bytes]:
+        """The canonical lines."""
+        return self.canonical.tolist()
+
+    @cached_property
+    def payload(self) -> Lines:
+        """What COPY gets of each record (text format, DELIMITER ',', NULL '')."""
         if not self.special:
-            return self.lines
+            return self.canonical
         lines = list(self.lines)
         for at, line in self.special.items():
             lines[at] = line[:-1]
-        return lines
-
-    @property
-    def copy_lines(self) -> list[bytes]:
-        """The payload with line ends."""
-        return [line + b"\n" for line in self.payload]
+        return Lines.of(lines)
 
     @cached_property
     def frame(self) -> "pl.DataFrame":
         """The staged columns as text, empty is null."""
         from omop_inc.source.frames import frame_of_lines  # a process that only hashes does without polars
 
-        return frame_of_lines(self.lines, self.names, has_quotes=any(b'"' in self.lines[at] for at in self.special))
+        return frame_of_lines(self.canonical, self.names, has_quotes=any(b'"' in self.lines[at] for at in self.special))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +94,7 @@ class Hashes:
 
     hashes: Hashes128
     bad_count: int
-    places: Places  # of the blocks; right where no record holds a quote
+    places: Places  # of the stretches; right where no record holds a quote
     digests: tuple[PartDigest, ...]  # of the parts
 
 
@@ -113,21 +117,15 @@ def hash_records(file: SourceFile, part: Part | None = None) -> Hashes:
     """
     parts: list[Hashes128] = [np.empty((0, 2), dtype=np.uint64)]
     bad_count = 0
-    places: list[tuple[int, int]] = []
+    places: list[Places] = [np.empty((0, 2), dtype=np.int64)]
     watch = Watch()
     for _, batch in _batches(file, part, places=places, watch=watch):
-        parts.append(hash_lines(batch.lines))
+        parts.append(batch.hashes)
         bad_count += len(batch.bad)
     hashes = np.concatenate(parts)
     if part is None:
         check_count(file, len(hashes))
-    placed = np.array(places, dtype=np.int64).reshape(-1, 2)
-    return Hashes(hashes=hashes, bad_count=bad_count, places=placed, digests=(watch.found,))
-
-
-def hash_part(_ask: object, file: SourceFile, part: Part | None) -> Hashes:
-    """Hash every record of a file or of a part of it, in any process (crew.py)."""
-    return hash_records(file, part)
+    return Hashes(hashes=hashes, bad_count=bad_count, places=np.concatenate(places), digests=(watch.found,))
 
 
 def check_count(file: SourceFile, count: int) -> None:
@@ -156,7 +154,7 @@ def read_chunks(
         part: What of it; None is all. Records and lines are counted from the part's start.
         chunk_rows: Records in a chunk, about: a chunk ends with the block that fills it.
         want: Which records, by their number in the file (as hash_records orders them); None is all.
-        places: Where the blocks begin, of a file without quotes: only those with a wanted record are read.
+        places: Where the stretches begin, of a file without quotes: only those with a wanted record are read.
 
     Raises:
         SourceFileError: If the file is damaged, or, read whole, holds another number of records than the manifest says.
@@ -185,7 +183,7 @@ def read_chunks(
 def _numbered(file: SourceFile, part: Part | None, want: npt.NDArray[np.bool_] | None) -> Iterator[tuple[npt.NDArray[np.int64], Batch]]:
     """Give a file's wanted records in batches, with their numbers; all of them are looked at."""
     for first, batch in _batches(file, part, want):
-        size = len(batch.lines)
+        size = len(batch)
         kept = np.arange(size) if want is None else np.flatnonzero(want[first : first + size])
         if len(kept):
             yield kept + first, batch if len(kept) == size else _keep(batch, kept)
@@ -196,18 +194,19 @@ def _keep(batch: Batch, kept: npt.NDArray[np.int64]) -> Batch:
     positions = kept.tolist()
     moved = {old: new for new, old in enumerate(positions)} if batch.bad or batch.special else {}
     return Batch(
-        lines=[batch.lines[at] for at in positions],
+        canonical=Lines.of([batch.lines[at] for at in positions]),
+        hashes=batch.hashes[kept],
         line_numbers=batch.line_numbers[kept],
         bad={moved[at]: rule for at, rule in batch.bad.items() if at in moved},
         special={moved[at]: line for at, line in batch.special.items() if at in moved},
-        size_bytes=batch.size_bytes * len(positions) // len(batch.lines),
+        size_bytes=batch.size_bytes * len(positions) // len(batch),
     )
 
 
 def _chunk(batches: list[Batch], indexes: npt.NDArray[np.int64], names: tuple[str, ...], layout: Layout) -> Chunk:
     batch = _joined(batches)
-    hashes = hash_lines(batch.lines)
-    is_good = np.ones(len(batch.lines), dtype=bool)
+    hashes = batch.hashes
+    is_good = np.ones(len(batch), dtype=bool)
     is_good[list(batch.bad)] = False
     bad = [
         BadRecord(
@@ -224,7 +223,7 @@ def _chunk(batches: list[Batch], indexes: npt.NDArray[np.int64], names: tuple[st
         indexes=indexes[is_good] if bad else indexes,
         line_numbers=batch.line_numbers[is_good],
         hashes=hashes[is_good] if bad else hashes,
-        lines=list(compress(batch.lines, is_good.tolist())) if bad else batch.lines,
+        canonical=Lines.of(list(compress(batch.lines, is_good.tolist()))) if bad else batch.canonical,
         bad=bad,
         names=names,
         layout=layout,
@@ -241,16 +240,20 @@ def _moved(special: dict[int, bytes], is_good: npt.NDArray[np.bool_]) -> dict[in
 
 def _joined(batches: list[Batch]) -> Batch:
     """Put batches behind each other."""
-    lines: list[bytes] = []
     bad: dict[int, str] = {}
     special: dict[int, bytes] = {}
+    start = 0
     for batch in batches:
-        start = len(lines)
         bad.update((start + at, rule) for at, rule in batch.bad.items())
         special.update((start + at, line) for at, line in batch.special.items())
-        lines.extend(batch.lines)
-    line_numbers = np.concatenate([batch.line_numbers for batch in batches])
-    return Batch(lines=lines, line_numbers=line_numbers, bad=bad, special=special)
+        start += len(batch)
+    return Batch(
+        canonical=Lines.joined([batch.canonical for batch in batches]),
+        hashes=np.concatenate([batch.hashes for batch in batches]),
+        line_numbers=np.concatenate([batch.line_numbers for batch in batches]),
+        bad=bad,
+        special=special,
+    )
 
 
 def _wanted_batches(file: SourceFile, want: npt.NDArray[np.bool_], places: Places) -> Iterator[tuple[npt.NDArray[np.int64], Batch]]:
@@ -262,10 +265,10 @@ def _wanted_batches(file: SourceFile, want: npt.NDArray[np.bool_], places: Place
     firsts, starts = places[:, 0], places[:, 1]
     ends = np.append(starts[1:], file.identity[2])
     with open_binary(file) as stream:
-        for block in np.unique(np.searchsorted(firsts, np.flatnonzero(want), side="right") - 1).tolist():
-            stream.seek(int(starts[block]))
-            lines = stream.read(int(ends[block] - starts[block])).split(b"\n")
-            first = int(firsts[block])
+        for stretch in np.unique(np.searchsorted(firsts, np.flatnonzero(want), side="right") - 1).tolist():
+            stream.seek(int(starts[stretch]))
+            lines = stream.read(int(ends[stretch] - starts[stretch])).split(b"\n")
+            first = int(firsts[stretch])
             kept = np.flatnonzero(want[first : first + len(lines) - 1])  # behind the last line end there is no line
             batch, _, _ = _batch(b"".join([lines[at] + b"\n" for at in kept.tolist()]), layout, 0, is_last=True)
             yield kept + first, replace(batch, line_numbers=kept + first + 2)  # line 1 is the header
@@ -275,7 +278,7 @@ def _batches(
     file: SourceFile,
     part: Part | None = None,
     want: npt.NDArray[np.bool_] | None = None,
-    places: list[tuple[int, int]] | None = None,
+    places: list[Places] | None = None,
     watch: Watch | None = None,
 ) -> Iterator[tuple[int, Batch]]:
     """Give a file's records in batches, in file order, each with the number of its first record.
@@ -284,7 +287,7 @@ def _batches(
     no cutting.
 
     Args:
-        places: Takes the first record and the place in the file of each block; only of use where no record holds a quote.
+        places: Takes the places of the stretches; only of use where no record holds a quote.
         watch: Digests what is read.
     """
     layout = layout_of(SOURCE_TABLES[file.table], file.header)
@@ -305,18 +308,19 @@ def _batches(
             block, line = block[block.index(b"\n") + 1 :], 2
         if not block:
             continue
-        if places is not None:
-            places.append((first, at - len(block)))
         if want is not None and b'"' not in block:
             count = block.count(b"\n")
             if not want[first : first + count].any():
                 first, line = first + count, line + count
                 continue
         batch, rest, used = _batch(block, layout, line, is_last=False)
+        if places is not None:
+            starts = batch.starts[::STRETCH_ROWS] + (at - len(block))
+            places.append(np.column_stack((first + STRETCH_ROWS * np.arange(len(starts)), starts)))
         line += used
         tail = rest + tail
         yield first, batch
-        first += len(batch.lines)
+        first += len(batch)
     if tail and not tail.endswith(b"\n"):
         raise truncated(file)
     if tail:
@@ -327,7 +331,7 @@ def _batch(block: bytes, layout: Layout, line: int, *, is_last: bool) -> tuple[B
     """Give a block's records, the bytes that belong to the next block, and the number of lines used."""
     batch = plain_batch(block, layout, line)
     if batch is not None:
-        return batch, b"", len(batch.lines)
+        return batch, b"", len(batch)
     batch, rest = careful_batch(block, layout, line, is_last=is_last)
     return batch, rest, block.count(b"\n") - rest.count(b"\n")
 

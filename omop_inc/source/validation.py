@@ -55,9 +55,9 @@ def failures_of(chunk: Chunk, table: str) -> list[Failure]:
     The lines of a plain block are checked as the file holds them, by the columns that have a rule. What a fold alters is no
     valid value before, so that it is looked at again in the canonical lines.
     """
-    if not chunk.lines:
+    if not len(chunk):
         return []
-    if max(map(len, chunk.lines)) <= MAX_TEXT_BYTES and _is_clean(_screened(chunk, table), table):
+    if chunk.canonical.longest <= MAX_TEXT_BYTES and _is_clean(_screened(chunk, table), table):
         return []
     return failures(chunk.frame, table)
 

@@ -14,6 +14,7 @@ from psycopg import sql
 from omop_inc.crew import Ask
 from omop_inc.source.deltas import Delta64, Multiset
 from omop_inc.source.hashing import sum128
+from omop_inc.source.lines import Lines
 from omop_inc.source.parts import lines_before
 from omop_inc.source.records import Chunk, Places, read_chunks
 from omop_inc.source.snapshot import Part, SourceFile
@@ -81,7 +82,7 @@ class _Checked:
     """A chunk after validation: the good records, and the bad ones as rows of bad_record."""
 
     hashes: NDArray[np.uint64]
-    lines: list[bytes]
+    lines: Lines
     bad: list[tuple[object, ...]]
 
 
@@ -183,8 +184,8 @@ def load_part(ask: Ask, task: LoadPart) -> Intake:
 def _copy_known(copier: Copier, image: sql.Composed, candidates: sql.Composed, found: NDArray[np.int64], checked: _Checked, intake: Intake) -> None:
     """Copy the rows whose id was found into the image, the others to the candidates."""
     known, unknown = np.flatnonzero(found), np.flatnonzero(found == 0)
-    copier.write(image, row_lines(found[known], checked.hashes[known], [checked.lines[i] for i in known]))
-    copier.write(candidates, row_lines(None, checked.hashes[unknown], [checked.lines[i] for i in unknown]))
+    copier.write(image, row_lines(found[known], checked.hashes, checked.lines, known))
+    copier.write(candidates, row_lines(None, checked.hashes, checked.lines, unknown))
     intake.unnumbered += len(unknown)
 
 
@@ -196,18 +197,17 @@ def _check(chunk: Chunk, table: SourceTable, intake: Intake) -> _Checked:
     first_failure: dict[int, tuple[str, str]] = {}
     for failure in failures_of(chunk, table.name):
         first_failure.setdefault(failure.row_index, (failure.column, failure.rule))
-    lines = chunk.payload
-    digits = hash_hex(chunk.hashes[sorted(first_failure)]) if first_failure else []
-    for digit, index in zip(digits, sorted(first_failure), strict=True):
-        column, rule = first_failure[index]
-        bad.append((table.name, digit, int(chunk.line_numbers[index]), column, rule, lines[index]))
-    intake.rows += len(lines) + len(chunk.bad)
-    intake.good += len(lines) - len(first_failure)
+    failed = sorted(first_failure)
+    for digits, index in zip(hash_hex(chunk.hashes[failed]), failed, strict=True):
+        bad.append((table.name, digits, int(chunk.line_numbers[index]), *first_failure[index], chunk.payload.tolist()[index]))
+    intake.rows += len(chunk) + len(chunk.bad)
+    intake.good += len(chunk) - len(failed)
     intake.bad += len(bad)
-    if not first_failure:
-        return _Checked(hashes=chunk.hashes, lines=lines, bad=bad)
-    good = [i for i in range(len(lines)) if i not in first_failure]
-    return _Checked(hashes=chunk.hashes[good], lines=[lines[i] for i in good], bad=bad)
+    if not failed:
+        return _Checked(hashes=chunk.hashes, lines=chunk.payload, bad=bad)
+    good = np.delete(np.arange(len(chunk)), failed)
+    lines = chunk.payload.tolist()
+    return _Checked(hashes=chunk.hashes[good], lines=Lines.of([lines[at] for at in good.tolist()]), bad=bad)
 
 
 def _all_hashes(chunk: Chunk) -> NDArray[np.uint64]:

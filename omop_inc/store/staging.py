@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
+from omop_inc.source.lines import Lines
 from omop_inc.source.tables import SourceTable
 from omop_inc.store.db import Connection, execute
 from omop_inc.store.schemas import columns, name
@@ -27,9 +28,6 @@ _ORDER_IN_ROW = ("uuid", "timestamp", "date", "integer", "numeric", "text")
 
 # ADDRESS_1 of a location is so long (sql/view/place.sql).
 PLACE_CHARS = 50
-
-# The two digits of every byte, as they lie in memory.
-_HEX_PAIRS = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), dtype=np.uint16)
 
 
 def staged_columns(table: SourceTable) -> tuple[str, ...]:
@@ -93,24 +91,7 @@ def place_start(alias: str) -> sql.Composed:
 
 def hash_hex(hashes: NDArray[np.uint64]) -> list[bytes]:
     """Write 128-bit hashes, shape (n, 2), as 32 hexadecimal digits each."""
-    digits: list[bytes] = _hex_digits(hashes).view("S32").ravel().tolist()
-    return digits
-
-
-def _hex_digits(hashes: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """The hexadecimal digits of 128-bit hashes, shape (n, 32)."""
-    return _HEX_PAIRS[hashes.astype(">u8").view(np.uint8).reshape(-1, 16)].view(np.uint8).reshape(-1, 32)
-
-
-def _decimal_digits(numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The decimal digits of numbers from 0, with zeros in front up to the longest, shape (n, longest)."""
-    width = len(str(int(numbers.max())))
-    digits = np.empty((len(numbers), width), dtype=np.uint8)
-    rest = numbers
-    for place in reversed(range(width)):
-        rest, digit = np.divmod(rest, 10)
-        digits[:, place] = digit + ord("0")
-    return digits
+    return [b"%016x%016x" % (high, low) for high, low in hashes.tolist()]
 
 
 def copy_statement(target: sql.Composable, names: Sequence[str]) -> sql.Composed:
@@ -118,24 +99,22 @@ def copy_statement(target: sql.Composable, names: Sequence[str]) -> sql.Composed
     return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text, DELIMITER ',', NULL '')").format(target, columns(list(names)))
 
 
-def row_lines(ids: NDArray[np.int64] | None, hashes: NDArray[np.uint64], lines: Sequence[bytes]) -> bytes:
-    """Put id and hash before each record and a line end behind; without ids the id stays NULL.
+def row_lines(ids: NDArray[np.int64] | None, hashes: NDArray[np.uint64], lines: Lines, rows: NDArray[np.int64] | None = None) -> bytes:
+    """Put id and hash before each record, for COPY; without ids the id stays NULL.
 
-    The numbers are written for all rows at once, and the pieces joined once: 0.3 us a row, where formatting each took 1.0 us.
+    Args:
+        ids: One for each row written.
+        hashes: Of each line, shape (n, 2).
+        lines: What COPY gets of each record.
+        rows: Which lines are written; None is all.
     """
-    count = len(lines)
-    if not count:
-        return b""
-    digits = np.empty((count, 0), dtype=np.uint8) if ids is None else _decimal_digits(ids)
-    heads = np.full((count, digits.shape[1] + 35), ord(","), dtype=np.uint8)
-    heads[:, 0] = ord("\n")  # of the line before
-    heads[:, 1 : digits.shape[1] + 1] = digits
-    heads[:, -33:-1] = _hex_digits(hashes)
-    pieces = [b""] * (2 * count + 1)
-    pieces[:-1:2] = heads.view(f"S{heads.shape[1]}").ravel().tolist()
-    pieces[1::2] = lines
-    pieces[0], pieces[-1] = pieces[0][1:], b"\n"
-    return b"".join(pieces)
+    from omop_inc.compiled import HEAD_BYTES, put_rows
+
+    chosen = np.arange(len(lines)) if rows is None else rows
+    size = len(lines.data) + len(chosen) * HEAD_BYTES
+    target = np.empty(size, dtype=np.uint8)
+    numbers = np.empty(0, dtype=np.int64) if ids is None else ids
+    return target[: put_rows(chosen, lines.array(), lines.ends, hashes, numbers, target)].tobytes()
 
 
 def text_field(value: object) -> bytes:

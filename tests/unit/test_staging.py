@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from omop_inc.source.lines import Lines
 from omop_inc.store.staging import hash_hex, row_lines, text_field
 
 HASHES = np.array([[0, 255], [(1 << 64) - 1, 1 << 63], [0x0123456789ABCDEF, 0]], dtype=np.uint64)
 DIGITS = [b"%032x" % ((high << 64) + low) for high, low in HASHES.tolist()]
-LINES = [b"a,b", b"", b"caf\xc3\xa9,\\\\"]
+RECORDS = [b"a,b", b"", b"caf\xc3\xa9,\\\\"]
+LINES = Lines.of(RECORDS)
+IDS = np.array([0, 123_456, (1 << 63) - 1], dtype=np.int64)
 
 
 def test_hashes_are_written_as_32_digits() -> None:
@@ -15,20 +18,24 @@ def test_hashes_are_written_as_32_digits() -> None:
 
 
 def test_rows_have_id_hash_and_record() -> None:
-    written = row_lines(np.array([7, 123_456, 1 << 52], dtype=np.int64), HASHES, LINES)
-    assert written.endswith(b"\n")
-    rows = [row.split(b",", 2) for row in written[:-1].split(b"\n")]
-    assert [int(row[0]) for row in rows] == [7, 123_456, 1 << 52]
-    assert [row[1] for row in rows] == DIGITS
-    assert [row[2] for row in rows] == LINES
+    expected = [b"%d,%b,%b\n" % row for row in zip(IDS.tolist(), DIGITS, RECORDS, strict=True)]
+    assert row_lines(IDS, HASHES, LINES) == b"".join(expected)
+    assert row_lines(IDS[1:], HASHES, LINES, np.array([2, 0])) == b"%d,%b,%b\n%d,%b,%b\n" % (
+        123_456,
+        DIGITS[2],
+        RECORDS[2],
+        IDS[2],
+        DIGITS[0],
+        RECORDS[0],
+    )
 
 
 def test_rows_without_ids_begin_with_nothing() -> None:
-    assert row_lines(None, HASHES, LINES) == b"".join(b",%b,%b\n" % pair for pair in zip(DIGITS, LINES, strict=True))
+    assert row_lines(None, HASHES, LINES) == b"".join(b",%b,%b\n" % pair for pair in zip(DIGITS, RECORDS, strict=True))
 
 
 def test_no_row_is_no_byte() -> None:
-    assert row_lines(None, HASHES[:0], []) == b""
+    assert row_lines(None, HASHES[:0], Lines.of([])) == b""
 
 
 def test_text_cannot_end_its_field_or_row_of_a_copy() -> None:

@@ -1,0 +1,91 @@
+"""The compiled loops: what they find in bytes, and what becomes of a run where something they lean on is not there."""
+
+import ctypes.util
+import platform
+import random
+import sys
+
+import numpy as np
+import pytest
+import xxhash
+
+from omop_inc import compiled
+from omop_inc.source.headers import map_header
+from omop_inc.source.lines import careful_batch, layout_of, plain_batch
+from omop_inc.source.tables import SOURCE_TABLES
+
+TABLE = SOURCE_TABLES["claims_transactions"]
+LAYOUT = layout_of(TABLE, map_header(TABLE, "x.csv", ",".join(TABLE.header).encode(), ignore_unknown=False))
+
+
+def block(rows: int, seed: int = 1) -> bytes:
+    """Lines of claims_transactions with fields of any length, some empty, at any place within a word."""
+    source = random.Random(seed)
+    methods = ["", "COPAY", "ECHECK", "CASH", "COPAYS", "COPA", "ECHECKS"]
+    lines = []
+    for _ in range(rows):
+        fields = ["x" * source.choice([0, 0, 1, 7, 8, 9, 36]) for _ in TABLE.header]
+        fields[TABLE.header.index("METHOD")] = source.choice(methods)
+        lines.append(",".join(fields) + "\n")
+    return "".join(lines).encode()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lines_of_any_length_are_cut_and_hashed_as_field_by_field(seed: int) -> None:
+    data = block(200, seed)
+    plain, (careful, _) = plain_batch(data, LAYOUT, 2), careful_batch(data, LAYOUT, 2, is_last=True)
+    assert plain is not None
+    assert plain.lines == careful.lines
+    assert (plain.hashes == careful.hashes).all()
+    assert [data[start : data.index(b"\n", start)] for start in plain.starts.tolist()] == data.split(b"\n")[:-1]
+
+
+@pytest.mark.parametrize("at", [*range(17), 99, 100])
+@pytest.mark.parametrize(
+    ("byte", "found"),
+    [
+        pytest.param(b'"', compiled.SPECIAL, id="quote"),
+        pytest.param(b"\r", compiled.SPECIAL, id="carriage return"),
+        pytest.param(b"\0", compiled.SPECIAL, id="zero"),
+        pytest.param(b"\\", compiled.ESCAPED, id="backslash"),
+        pytest.param(b"\x80", compiled.NOT_ASCII, id="above 127"),
+        pytest.param(b"\xff", compiled.NOT_ASCII, id="255"),
+        pytest.param(b"#", 0, id="next to a quote"),
+        pytest.param(b"\x01", 0, id="next to zero"),
+        pytest.param(b"]", 0, id="next to a backslash"),
+    ],
+)
+def test_a_byte_is_seen_wherever_it_stands(at: int, byte: bytes, found: int) -> None:
+    text = b"a" * at + byte + b"a" * (100 - at)
+    assert compiled.look(np.frombuffer(text, dtype=np.uint8)) == found
+
+
+@pytest.mark.skipif((sys.platform, platform.machine()) != ("linux", "x86_64"), reason="what the package exports is known of this platform")
+def test_hash_function_of_the_package_is_found() -> None:
+    assert compiled.HASH_FUNCTION
+    assert compiled.find_hash_function() == compiled.HASH_FUNCTION
+
+
+def test_without_the_hash_function_hashes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = block(50)
+    expected = plain_batch(data, LAYOUT, 2)
+    monkeypatch.setattr(compiled, "HASH_FUNCTION", 0)
+    found = plain_batch(data, LAYOUT, 2)
+    assert expected is not None and found is not None
+    assert (found.hashes == expected.hashes).all()
+
+
+def test_library_that_exports_no_hash_function_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xxhash._xxhash, "__file__", ctypes.util.find_library("c") or "libc.so.6")
+    assert compiled.find_hash_function() == 0
+
+
+def test_function_that_answers_otherwise_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xxhash, "xxh3_128_intdigest", lambda *_: 0)
+    assert compiled.find_hash_function() == 0
+
+
+def test_loop_is_compiled_where_nothing_can_be_kept() -> None:
+    names: dict[str, object] = {}
+    exec("def twice(number):\n    return 2 * number\n", names)  # no file, so no place for a cache
+    assert compiled.compile_loop(names["twice"])(21) == 42  # type: ignore[arg-type]
