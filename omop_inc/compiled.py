@@ -20,12 +20,10 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-_COMMA, _LINE_END = np.uint8(ord(",")), np.uint8(ord("\n"))
-_COMMAS, _LINE_ENDS = np.uint64(0x2C2C2C2C2C2C2C2C), np.uint64(0x0A0A0A0A0A0A0A0A)
-_QUOTES, _RETURNS, _BACKSLASHES = np.uint64(0x2222222222222222), np.uint64(0x0D0D0D0D0D0D0D0D), np.uint64(0x5C5C5C5C5C5C5C5C)
-_LOWEST_BITS, _LOW_BITS, _HIGHEST_BITS = np.uint64(0x0101010101010101), np.uint64(0x7F7F7F7F7F7F7F7F), np.uint64(0x8080808080808080)
+_COMMA, _LINE_END, _QUOTE, _RETURN, _ZERO, _BACKSLASH = (np.uint8(ord(mark)) for mark in ',\n"\r\0\\')
 _ONE = np.uint64(1)
-_WORD = 8
+# Bytes looked at together; a bit for each fits a word.
+_WIDTH = 64
 
 # How a run of fields is folded; ABSENT stands for columns that a file lacks.
 ABSENT, KEPT, METHOD, PERIOD_START, PERIOD_END = -1, 0, 1, 2, 3
@@ -93,20 +91,36 @@ def _hash(typing_context: Any, function: Any, place: Any, size: Any, seed: Any) 
 
 
 @intrinsic
-def _load_word(typing_context: Any, place: Any) -> Any:
-    """Read eight bytes at an address, aligned or not."""
+def _where(typing_context: Any, place: Any, byte: Any) -> Any:
+    """Say which of the 64 bytes from an address on are equal to a byte: bit n of the n-th."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        found = builder.load(builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()))
+        vector = ir.VectorType(ir.IntType(8), _WIDTH)
+        found = builder.load(builder.inttoptr(arguments[0], vector.as_pointer()))
         found.align = 1
-        return found
+        one = builder.insert_element(ir.Constant(vector, ir.Undefined), arguments[1], ir.Constant(ir.IntType(32), 0))
+        every = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), _WIDTH), [0] * _WIDTH))
+        return builder.bitcast(builder.icmp_unsigned("==", found, every), ir.IntType(64))
+
+    return types.uint64(types.intp, types.uint8), generate
+
+
+@intrinsic
+def _above(typing_context: Any, place: Any) -> Any:
+    """Say which of the 64 bytes from an address on are above 127."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(8), _WIDTH)
+        found = builder.load(builder.inttoptr(arguments[0], vector.as_pointer()))
+        found.align = 1
+        return builder.bitcast(builder.icmp_signed("<", found, ir.Constant(vector, [0] * _WIDTH)), ir.IntType(64))
 
     return types.uint64(types.intp), generate
 
 
 @intrinsic
-def _first_byte(typing_context: Any, word: Any) -> Any:
-    """The number of zero bits below the lowest one."""
+def _first(typing_context: Any, bits: Any) -> Any:
+    """The number of the lowest bit that is set."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
@@ -133,52 +147,35 @@ def _hash_once(function, text, seed):
 
 
 @compile_loop
-def _where_equal(word, repeated):
-    """Set the highest bit of each byte of a word that is equal to a byte, and no other."""
-    rest = word ^ repeated
-    return ~(((rest & _LOW_BITS) + _LOW_BITS) | rest | _LOW_BITS)
-
-
-@compile_loop
 def _field_ends(source, at):
-    """Set the highest bit of each of the eight bytes from a place on that ends a field; behind the last byte none does."""
-    if at + _WORD <= len(source):
-        word = _load_word(source.ctypes.data + at)
-        return _where_equal(word, _COMMAS) | _where_equal(word, _LINE_ENDS)
+    """Say which of the 64 bytes from a place on end a field; behind the last byte none does."""
+    if at + _WIDTH <= len(source):
+        place = source.ctypes.data + at
+        return _where(place, _COMMA) | _where(place, _LINE_END)
     found = np.uint64(0)
     for byte in range(len(source) - at):
         if source[at + byte] == _COMMA or source[at + byte] == _LINE_END:
-            found |= np.uint64(0x80) << np.uint64(8 * byte)
+            found |= _ONE << np.uint64(byte)
     return found
 
 
 @compile_loop
-def _some_equal(word, repeated):
-    """Set some bit if any byte of a word is equal to a byte."""
-    rest = word ^ repeated
-    return (rest - _LOWEST_BITS) & ~rest & _HIGHEST_BITS
-
-
-@compile_loop
 def look(source):
-    """Say what stands anywhere in some bytes: SPECIAL, ESCAPED and NOT_ASCII, or-ed.
-
-    The loop has no branch, so that the compiler carries it out for many words at a time.
-    """
-    base = source.ctypes.data
-    words = len(source) // _WORD
-    special = escaped = every = np.uint64(0)
-    for number in range(words):
-        word = _load_word(base + _WORD * number)
-        special |= _some_equal(word, _QUOTES) | _some_equal(word, _RETURNS) | _some_equal(word, np.uint64(0))
-        escaped |= _some_equal(word, _BACKSLASHES)
-        every |= word
-    for at in range(_WORD * words, len(source)):
-        byte = np.uint64(source[at])
-        special |= np.uint64(byte == 34 or byte == 13 or byte == 0)
-        escaped |= np.uint64(byte == 92)
-        every |= byte
-    return (SPECIAL if special else 0) | (ESCAPED if escaped else 0) | (NOT_ASCII if every & _HIGHEST_BITS else 0)
+    """Say what stands anywhere in some bytes: SPECIAL, ESCAPED and NOT_ASCII, or-ed."""
+    base, size = source.ctypes.data, len(source)
+    special = escaped = beyond = np.uint64(0)
+    whole = size - size % _WIDTH
+    for at in range(0, whole, _WIDTH):
+        place = base + at
+        special |= _where(place, _QUOTE) | _where(place, _RETURN) | _where(place, _ZERO)
+        escaped |= _where(place, _BACKSLASH)
+        beyond |= _above(place)
+    for at in range(whole, size):
+        byte = source[at]
+        special |= np.uint64(byte == _QUOTE or byte == _RETURN or byte == _ZERO)
+        escaped |= np.uint64(byte == _BACKSLASH)
+        beyond |= np.uint64(byte > 127)
+    return (SPECIAL if special else 0) | (ESCAPED if escaped else 0) | (NOT_ASCII if beyond else 0)
 
 
 @compile_loop
@@ -283,7 +280,7 @@ def cut_lines(source, width, pieces, starts, target, line_ends, function, seed, 
     while at < size:
         found = _field_ends(source, at)
         while found:
-            end = at + (_first_byte(found) >> 3)
+            end = at + _first(found)
             found &= found - _ONE
             if field == width:
                 return -1
@@ -309,7 +306,7 @@ def cut_lines(source, width, pieces, starts, target, line_ends, function, seed, 
             number += 1
             start = end + 1
             field = 0
-        at += _WORD
+        at += _WIDTH
     return number
 
 
