@@ -1,59 +1,201 @@
-"""The loops over every byte of an export, compiled by numba: cutting and hashing lines, and writing them for COPY.
+"""The compiled loops: kept as machine code, loaded and called.
 
-Belongs here: loops over bytes that hold no object of Python, so that threads carry them out side by side. Does not: what a
-line, a record or a hash is (source/lines.py, source/hashing.py), which say the same in Python and call these.
+Belongs here: compiling loops.py once for a machine, keeping and loading what came of it, handing it arrays. Does not: the loops
+themselves (loops.py); what a line, a record or a hash is (source/lines.py, source/hashing.py).
 
-The code is compiled for this machine's processor when it is first called and kept in a cache (numba's own, beside this file
-or in the user's cache folder): 2 s once, 0.35 s in every process. Only a process that reads records of a file imports this module.
+numba compiles the loops when a machine first needs them (3 s), and llvmlite, on which numba stands, loads the machine code in every
+later process (0.05 s; numba itself would take 0.4 s). They are called without the interpreter's lock. Only a process that reads the
+records of a file loads them.
 """
 
+import contextlib
 import ctypes
+import importlib.util
+import os
 import platform
 import sys
-from collections.abc import Callable
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import numba
+import llvmlite
+import llvmlite.binding as llvm
 import numpy as np
 import xxhash
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numpy.typing import NDArray
 
-_COMMA, _LINE_END, _QUOTE, _RETURN, _ZERO, _BACKSLASH = (np.uint8(ord(mark)) for mark in ',\n"\r\0\\')
-_ONE = np.uint64(1)
-# Bytes looked at together; a bit for each fits a word.
-_WIDTH = 64
-
+# What `look` finds: a quote, carriage return or zero byte; a backslash; a byte above 127.
+SPECIAL, ESCAPED, NOT_ASCII = 1, 2, 4
 # How a run of fields is folded; ABSENT stands for columns that a file lacks.
 ABSENT, KEPT, METHOD, PERIOD_START, PERIOD_END = -1, 0, 1, 2, 3
 FOLDED = {"method": METHOD, "period_start": PERIOD_START, "period_end": PERIOD_END}
 # Bytes by which a fold lengthens a field at most: a year becomes an instant.
 FOLD_GROWTH = 16
+# Bytes that stand before a line in COPY at most: an id of 19 digits, a hash, two commas.
+_HEAD_BYTES = 53
+# The optimisation with which C compilers build releases.
+_OPTIMISATION = 3
+
+_SOURCE = Path(__file__).with_name("loops.py")
+# Of each loop the number of its arguments: all are 64 bits, addresses and numbers.
+_ARGUMENTS = {"look": 2, "cut_lines": 12, "put_rows": 8}
 
 
-# What `look` finds: a quote, carriage return or zero byte; a backslash; a byte above 127.
-SPECIAL, ESCAPED, NOT_ASCII = 1, 2, 4
-# Bytes that put_rows writes before a line at most: an id of 19 digits, a hash, two commas.
-HEAD_BYTES = 53
+class Cut(NamedTuple):
+    """Canonical lines cut out of a block."""
+
+    starts: NDArray[np.int64]  # where each line of the block starts
+    target: NDArray[np.uint8]  # the canonical lines with their line ends; empty where they are the block itself
+    ends: NDArray[np.int64]  # where each canonical line ends
+    hashes: NDArray[np.uint64]  # shape (n, 2), high and low 64 bits; of no meaning without a function
 
 
-def _bytes(text: str) -> np.ndarray[Any, Any]:
-    return np.frombuffer(text.encode(), dtype=np.uint8)
+def look(block: bytes) -> int:
+    """Say what stands anywhere in some bytes: SPECIAL, ESCAPED and NOT_ASCII, or-ed."""
+    return int(_loops()["look"](block, len(block)))
 
 
-_COPAY, _ECHECK, _OTHER = _bytes("COPAY"), _bytes("ECHECK"), _bytes("OTHER")
-_FIRST_INSTANT, _LAST_SECOND = _bytes("-01-01T00:00:00Z"), _bytes("-12-31T23:59:59Z")
-_OPEN_END = _bytes("292278994-")
-_HEX = _bytes("0123456789abcdef")
+def cut_lines(block: bytes, width: int, pieces: NDArray[np.int64], growth: int, seed: int, function: int) -> Cut | None:
+    """Cut plain lines into canonical lines and hash these.
+
+    Args:
+        block: Whole lines, without quotes.
+        width: Fields that each must have.
+        pieces: What a canonical line is put together from, shape (n, 3): first and last field and how it is folded; of ABSENT
+            how many columns in place of the last field. Of none, a line is its own canonical line.
+        growth: By how many bytes a canonical line may be longer than its line.
+        seed: Of the hash.
+        function: HASH_FUNCTION; 0 leaves the hashes without meaning.
+
+    Returns:
+        The lines; None if one has not `width` fields.
+    """
+    most = len(block) // width  # a line has so many bytes at least
+    starts, ends, hashes = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64), np.empty((most, 2), dtype=np.uint64)
+    target = np.empty(len(block) + most * growth if len(pieces) else 0, dtype=np.uint8)
+    room = np.empty(width, dtype=np.int64)
+    arguments = (_at(pieces), len(pieces), _at(room), _at(starts), _at(target), _at(ends), function, seed, _at(hashes))
+    count = _loops()["cut_lines"](block, len(block), width, *arguments)
+    if count < 0:
+        return None
+    used = int(ends[count - 1]) + 1 if len(pieces) and count else 0
+    return Cut(starts=starts[:count].copy(), target=target[:used], ends=ends[:count].copy(), hashes=hashes[:count].copy())
 
 
-def compile_loop(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that runs without the interpreter's lock; kept from process to process where a folder may be written."""
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no folder for the cache: compiled anew in each process
-        return numba.njit(nogil=True)(function)
+def put_rows(
+    rows: NDArray[np.int64], lines: bytes | NDArray[np.uint8], ends: NDArray[np.int64], hashes: NDArray[np.uint64], ids: NDArray[np.int64] | None
+) -> bytes:
+    """Write lines for COPY, each behind its id and the hexadecimal digits of its hash.
+
+    Args:
+        rows: Which lines, each at most once.
+        lines: All lines with their line ends.
+        ends: Where each ends.
+        hashes: Of each line, shape (n, 2).
+        ids: Of each of `rows`, from 0; without them that field is empty.
+    """
+    target = np.empty(len(lines) + len(rows) * _HEAD_BYTES, dtype=np.uint8)
+    source = lines if isinstance(lines, bytes) else _at(lines)
+    chosen, places, numbers = (np.ascontiguousarray(one, dtype=np.int64) for one in (rows, ends, rows if ids is None else ids))
+    pairs = np.ascontiguousarray(hashes, dtype=np.uint64)
+    arguments = (_at(chosen), len(rows), source, _at(places), _at(pairs), _at(numbers), ids is not None, _at(target))
+    return target[: _loops()["put_rows"](*arguments)].tobytes()
+
+
+def _at(array: NDArray[Any]) -> int:
+    return int(array.ctypes.data)
+
+
+@cache
+def _loops() -> dict[str, Any]:
+    """The loops by name, compiled if this machine has none yet."""
+    target = _target()
+    paths = [folder / f"loops-{_key(target)}.o" for folder in _folders()]
+    code = next(filter(None, map(_kept, paths)), None)
+    if code is None:
+        code = compile_loops(target)
+        _keep(paths, code)
+    return _load(code, target)
+
+
+def _target() -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = llvm.get_host_cpu_features().flatten()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features, opt=_OPTIMISATION, codemodel="jitdefault", jit=True
+    )
+
+
+def _key(target: Any) -> str:
+    """What the machine code follows from: the loops, the compiler, the processor."""
+    features = llvm.get_host_cpu_features().flatten()
+    parts = (_SOURCE.read_text(), llvmlite.__version__, platform.python_version(), target.triple, llvm.get_host_cpu_name(), features)
+    return xxhash.xxh3_128_hexdigest("\0".join(parts).encode())
+
+
+def _folders() -> list[Path]:
+    """Where machine code may be kept: beside Python's own compiled files, else in the user's folder for caches."""
+    folders = [Path(importlib.util.cache_from_source(str(_SOURCE))).parent]
+    home, caches = os.environ.get("HOME"), os.environ.get("XDG_CACHE_HOME")
+    if home or caches:
+        folders.append(Path(caches or f"{home}/.cache") / "omop_inc")
+    return folders
+
+
+def compile_loops(target: Any) -> bytes:
+    """Compile the loops for a processor.
+
+    Returns:
+        An object file that needs nothing but the C library.
+
+    Raises:
+        RuntimeError: If it would need a part of numba; a loop then allocates or may raise.
+    """
+    from omop_inc.loops import LOOPS
+
+    whole = llvm.parse_assembly("")
+    for name, loop in LOOPS.items():
+        module = llvm.parse_assembly(loop.inspect_llvm())
+        needed = [one.name for one in module.functions if one.is_declaration and not one.name.startswith("llvm.")]
+        if needed:
+            raise RuntimeError(f"The loop {name!r} calls {', '.join(needed)}; expected none but the compiler's own functions.")
+        module.get_function(loop.native_name).name = name
+        whole.link_in(module)
+    return bytes(target.emit_object(whole))
+
+
+def _kept(path: Path) -> bytes | None:
+    """The machine code in a file, if it is there and whole; the linker would crash on a part of it."""
+    with contextlib.suppress(OSError):
+        digest, _, code = path.read_bytes().partition(b"\n")
+        if digest == xxhash.xxh3_128_hexdigest(code).encode():
+            return code
+    return None
+
+
+def _keep(paths: list[Path], code: bytes) -> None:
+    """Write machine code into the first of some files that can be written, whole or not at all; without one, the next process compiles anew."""
+    for path in paths:
+        new = path.with_name(f"{path.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            new.write_bytes(xxhash.xxh3_128_hexdigest(code).encode() + b"\n" + code)
+            new.replace(path)
+            return
+
+
+def _load(code: bytes, target: Any) -> dict[str, Any]:
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _ENGINES.append(engine)  # it owns the code
+    return {name: _prototype(count)(engine.get_function_address(name)) for name, count in _ARGUMENTS.items()}
+
+
+def _prototype(count: int) -> Any:
+    """The type of a loop: bytes and addresses go in as pointers, which ctypes takes from both, numbers too."""
+    return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * count)
 
 
 def find_hash_function() -> int:
@@ -65,293 +207,18 @@ def find_hash_function() -> int:
     if sys.platform not in ("linux", "darwin") or platform.machine() not in ("x86_64", "aarch64", "arm64"):
         return 0
     try:
-        address = ctypes.cast(ctypes.CDLL(xxhash._xxhash.__file__).XXH3_128bits_withSeed, ctypes.c_void_p).value
+        address = ctypes.cast(ctypes.CDLL(xxhash._xxhash.__file__).XXH3_128bits_withSeed, ctypes.c_void_p).value  # type: ignore[attr-defined]
     except (AttributeError, OSError):
         return 0
-    return address if address and all(_answers(address, size) for size in (0, 3, 8, 16, 100, 200, 300, 5_000)) else 0
+    return address if address and _answers(address) else 0
 
 
-def _answers(address: int, size: int) -> bool:
-    text = np.resize(np.arange(251, dtype=np.uint8), max(size, 1))[:size]
-    high, low = _hash_once(address, text, np.uint64(1))
-    return int(high) << 64 | int(low) == xxhash.xxh3_128_intdigest(text.tobytes(), 1)
+def _answers(address: int) -> bool:
+    lines = [bytes(range(65, 91)) * size for size in (0, 1, 3, 5, 8, 10, 20, 200)]
+    cut = cut_lines(b"".join(line + b"\n" for line in lines), 1, np.empty((0, 3), dtype=np.int64), 0, 1, address)
+    expected = [divmod(xxhash.xxh3_128_intdigest(line, 1), 1 << 64) for line in lines]
+    return cut is not None and [tuple(pair) for pair in cut.hashes.tolist()] == expected
 
 
-@intrinsic
-def _hash(typing_context: Any, function: Any, place: Any, size: Any, seed: Any) -> Any:
-    """Call XXH3_128bits_withSeed at an address; the low and the high half."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(64)
-        kind = ir.FunctionType(ir.LiteralStructType([word, word]), [word, word, word])
-        found = builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
-        return context.make_tuple(builder, signature.return_type, [builder.extract_value(found, 0), builder.extract_value(found, 1)])
-
-    return types.UniTuple(types.uint64, 2)(types.intp, types.intp, types.intp, types.uint64), generate
-
-
-@intrinsic
-def _where(typing_context: Any, place: Any, byte: Any) -> Any:
-    """Say which of the 64 bytes from an address on are equal to a byte: bit n of the n-th."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(ir.IntType(8), _WIDTH)
-        found = builder.load(builder.inttoptr(arguments[0], vector.as_pointer()))
-        found.align = 1
-        one = builder.insert_element(ir.Constant(vector, ir.Undefined), arguments[1], ir.Constant(ir.IntType(32), 0))
-        every = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), _WIDTH), [0] * _WIDTH))
-        return builder.bitcast(builder.icmp_unsigned("==", found, every), ir.IntType(64))
-
-    return types.uint64(types.intp, types.uint8), generate
-
-
-@intrinsic
-def _above(typing_context: Any, place: Any) -> Any:
-    """Say which of the 64 bytes from an address on are above 127."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(ir.IntType(8), _WIDTH)
-        found = builder.load(builder.inttoptr(arguments[0], vector.as_pointer()))
-        found.align = 1
-        return builder.bitcast(builder.icmp_signed("<", found, ir.Constant(vector, [0] * _WIDTH)), ir.IntType(64))
-
-    return types.uint64(types.intp), generate
-
-
-@intrinsic
-def _first(typing_context: Any, bits: Any) -> Any:
-    """The number of the lowest bit that is set."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.uint64), generate
-
-
-@intrinsic
-def _copy(typing_context: Any, target: Any, source: Any, size: Any) -> Any:
-    """Copy bytes from an address to another."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        byte = ir.IntType(8).as_pointer()
-        cgutils.raw_memcpy(builder, builder.inttoptr(arguments[0], byte), builder.inttoptr(arguments[1], byte), arguments[2], 1)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp, types.intp), generate
-
-
-@compile_loop
-def _hash_once(function, text, seed):
-    low, high = _hash(function, text.ctypes.data, len(text), seed)
-    return high, low
-
-
-@compile_loop
-def _field_ends(source, at):
-    """Say which of the 64 bytes from a place on end a field; behind the last byte none does."""
-    if at + _WIDTH <= len(source):
-        place = source.ctypes.data + at
-        return _where(place, _COMMA) | _where(place, _LINE_END)
-    found = np.uint64(0)
-    for byte in range(len(source) - at):
-        if source[at + byte] == _COMMA or source[at + byte] == _LINE_END:
-            found |= _ONE << np.uint64(byte)
-    return found
-
-
-@compile_loop
-def look(source):
-    """Say what stands anywhere in some bytes: SPECIAL, ESCAPED and NOT_ASCII, or-ed."""
-    base, size = source.ctypes.data, len(source)
-    special = escaped = beyond = np.uint64(0)
-    whole = size - size % _WIDTH
-    for at in range(0, whole, _WIDTH):
-        place = base + at
-        special |= _where(place, _QUOTE) | _where(place, _RETURN) | _where(place, _ZERO)
-        escaped |= _where(place, _BACKSLASH)
-        beyond |= _above(place)
-    for at in range(whole, size):
-        byte = source[at]
-        special |= np.uint64(byte == _QUOTE or byte == _RETURN or byte == _ZERO)
-        escaped |= np.uint64(byte == _BACKSLASH)
-        beyond |= np.uint64(byte > 127)
-    return (SPECIAL if special else 0) | (ESCAPED if escaped else 0) | (NOT_ASCII if beyond else 0)
-
-
-@compile_loop
-def _is_at(source, start, end, text):
-    """Whether a text is all that stands in a place, or, of an open end, what it begins with."""
-    if end - start < len(text):
-        return False
-    for at in range(len(text)):  # noqa: SIM110 - numba does not compile the generator
-        if source[start + at] != text[at]:
-            return False
-    return True
-
-
-@compile_loop
-def _is_year(source, start, end):
-    if end - start != 4:
-        return False
-    for at in range(start, end):  # noqa: SIM110 - as above
-        if source[at] < 48 or source[at] > 57:
-            return False
-    return True
-
-
-@compile_loop
-def _put(target, place, text):
-    for at in range(len(text)):
-        target[place + at] = text[at]
-    return place + len(text)
-
-
-@compile_loop
-def _put_folded(source, start, end, fold, target, place):
-    """Write a field as its fold has it (hashing.FOLDS); the place behind it."""
-    size = end - start
-    if (
-        fold == METHOD
-        and size
-        and not (size == len(_COPAY) and _is_at(source, start, end, _COPAY) or size == len(_ECHECK) and _is_at(source, start, end, _ECHECK))
-    ):
-        return _put(target, place, _OTHER)
-    if fold == PERIOD_END:
-        signed = start + 1 if size and source[start] == 43 else start
-        if _is_at(source, signed, end, _OPEN_END):
-            return place
-    _copy(target.ctypes.data + place, source.ctypes.data + start, size)
-    place += size
-    if fold == PERIOD_START and _is_year(source, start, end):
-        place = _put(target, place, _FIRST_INSTANT)
-    if fold == PERIOD_END and _is_year(source, start, end):
-        place = _put(target, place, _LAST_SECOND)
-    return place
-
-
-@compile_loop
-def _put_line(source, start, ends, pieces, target, place):
-    """Put a canonical line together from runs of a line's fields; the place behind it."""
-    for number in range(len(pieces)):
-        first, last, fold = pieces[number]
-        if number:
-            target[place] = _COMMA
-            place += 1
-        if fold == ABSENT:
-            for _ in range(last - 1):
-                target[place] = _COMMA
-                place += 1
-            continue
-        begin = ends[first - 1] + 1 if first else start
-        if fold == KEPT:
-            size = ends[last] - begin
-            _copy(target.ctypes.data + place, source.ctypes.data + begin, size)
-            place += size
-        else:
-            place = _put_folded(source, begin, ends[last], fold, target, place)
-    return place
-
-
-@compile_loop
-def cut_lines(source, width, pieces, starts, target, line_ends, function, seed, hashes):
-    """Cut plain lines into canonical lines and hash these.
-
-    Args:
-        source: Whole lines, uint8, without quotes.
-        width: Fields that each must have.
-        pieces: What a canonical line is put together from, shape (n, 3): first and last field and how it is folded; of ABSENT
-            how many columns in place of the last field. Of no piece, a line is its own canonical line.
-        starts: Takes where each line starts, int64, one a line.
-        target: Takes the canonical lines with their line ends, uint8, long enough; unused where there are no pieces.
-        line_ends: Takes where each canonical line ends, int64, one a line.
-        function: Address of XXH3_128bits_withSeed; 0 leaves `hashes` as they are.
-        seed: Of the hash.
-        hashes: Takes the high and low 64 bits, shape (lines, 2).
-
-    Returns:
-        The number of lines; -1 if one has not `width` fields.
-    """
-    base = source.ctypes.data
-    size = len(source)
-    ends = np.empty(width, dtype=np.int64)
-    is_cut = len(pieces) > 0
-    number = start = field = place = 0
-    at = 0
-    while at < size:
-        found = _field_ends(source, at)
-        while found:
-            end = at + _first(found)
-            found &= found - _ONE
-            if field == width:
-                return -1
-            ends[field] = end
-            field += 1
-            if source[end] == _COMMA:
-                continue
-            if field != width:
-                return -1
-            if is_cut:
-                begin = place
-                place = _put_line(source, start, ends, pieces, target, place)
-                line, length = target.ctypes.data + begin, place - begin
-                line_ends[number] = place
-                target[place] = _LINE_END
-                place += 1
-            else:
-                line, length = base + start, end - start
-                line_ends[number] = end
-            starts[number] = start
-            if function:
-                hashes[number, 1], hashes[number, 0] = _hash(function, line, length, seed)
-            number += 1
-            start = end + 1
-            field = 0
-        at += _WIDTH
-    return number
-
-
-@compile_loop
-def put_rows(rows, lines, line_ends, hashes, ids, target):
-    """Write lines for COPY, each behind its id and the hexadecimal digits of its hash.
-
-    Args:
-        rows: Which lines, int64.
-        lines: All lines with their line ends, uint8.
-        line_ends: Where each ends.
-        hashes: Of each line, shape (lines, 2).
-        ids: Of each of `rows`, from 0; or empty, and the field of the id is too.
-        target: Takes the rows, uint8, HEAD_BYTES a row more than its line with its line end.
-
-    Returns:
-        How many bytes were written.
-    """
-    place = 0
-    digits = np.empty(20, dtype=np.uint8)
-    for number in range(len(rows)):
-        row = rows[number]
-        if len(ids):
-            rest, count = ids[number], 0
-            while rest or not count:
-                digits[count] = 48 + rest % 10
-                rest //= 10
-                count += 1
-            for digit in range(count):
-                target[place] = digits[count - 1 - digit]
-                place += 1
-        target[place] = _COMMA
-        place += 1
-        for half in range(2):
-            word = hashes[row, half]
-            for nibble in range(16):
-                target[place + nibble] = _HEX[np.int64((word >> np.uint64(60 - 4 * nibble)) & np.uint64(15))]
-            place += 16
-        target[place] = _COMMA
-        place += 1
-        start = line_ends[row - 1] + 1 if row else 0
-        size = line_ends[row] + 1 - start
-        _copy(target.ctypes.data + place, lines.ctypes.data + start, size)
-        place += size
-    return place
-
-
+_ENGINES: list[Any] = []
 HASH_FUNCTION = find_hash_function()

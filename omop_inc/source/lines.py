@@ -135,27 +135,25 @@ def plain_batch(block: bytes, layout: Layout, first_line: int) -> Batch | None:
     """
     from omop_inc import compiled  # a process that finds every file as it was does without numba
 
-    source = np.frombuffer(block, dtype=np.uint8)
-    found = compiled.look(source)
+    found = compiled.look(block)
     if found & compiled.SPECIAL or found & compiled.NOT_ASCII and not _is_utf8(block):
         return None
-    pieces = _pieces(layout)
-    most = len(block) // layout.width  # a line has so many bytes at least
-    target = np.empty(len(block) + most * _growth(layout) if len(pieces) else 0, dtype=np.uint8)
-    starts, ends, hashes = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64), np.empty((most, 2), dtype=np.uint64)
-    seed = np.uint64(HASH_VERSION)
-    count = compiled.cut_lines(source, layout.width, pieces, starts, target, ends, compiled.HASH_FUNCTION, seed, hashes)
-    if count < 0:
+    cut = compiled.cut_lines(block, layout.width, _pieces(layout), _growth(layout), HASH_VERSION, compiled.HASH_FUNCTION)
+    if cut is None:
         return None
-    starts, ends, hashes = starts[:count].copy(), ends[:count].copy(), hashes[:count].copy()
-    lines = Lines(data=target[: ends[-1] + 1] if len(pieces) else block, ends=ends)
-    if not compiled.HASH_FUNCTION:
-        hashes = hash_lines(lines.tolist())
+    lines = Lines(data=block if layout.is_identity else cut.target, ends=cut.ends)
     special = {}
     if found & compiled.ESCAPED:
         special = {at: line.replace(b"\\", b"\\\\") + b"\n" for at, line in enumerate(lines.tolist()) if b"\\" in line}
-    numbers = np.arange(first_line, first_line + count)
-    return Batch(canonical=lines, hashes=hashes, line_numbers=numbers, special=special, size_bytes=len(block), block=block, starts=starts)
+    return Batch(
+        canonical=lines,
+        hashes=cut.hashes if compiled.HASH_FUNCTION else hash_lines(lines.tolist()),
+        line_numbers=np.arange(first_line, first_line + len(lines)),
+        special=special,
+        size_bytes=len(block),
+        block=block,
+        starts=cut.starts,
+    )
 
 
 def _pieces(layout: Layout) -> npt.NDArray[np.int64]:

@@ -4,8 +4,9 @@ import ctypes.util
 import platform
 import random
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
-import numpy as np
 import pytest
 import xxhash
 
@@ -57,7 +58,7 @@ def test_lines_of_any_length_are_cut_and_hashed_as_field_by_field(seed: int) -> 
 )
 def test_a_byte_is_seen_wherever_it_stands(at: int, byte: bytes, found: int) -> None:
     text = b"a" * at + byte + b"a" * (100 - at)
-    assert compiled.look(np.frombuffer(text, dtype=np.uint8)) == found
+    assert compiled.look(text) == found
 
 
 @pytest.mark.skipif((sys.platform, platform.machine()) != ("linux", "x86_64"), reason="what the package exports is known of this platform")
@@ -85,7 +86,40 @@ def test_function_that_answers_otherwise_is_done_without(monkeypatch: pytest.Mon
     assert compiled.find_hash_function() == 0
 
 
-def test_loop_is_compiled_where_nothing_can_be_kept() -> None:
-    names: dict[str, object] = {}
-    exec("def twice(number):\n    return 2 * number\n", names)  # no file, so no place for a cache
-    assert compiled.compile_loop(names["twice"])(21) == 42  # type: ignore[arg-type]
+def load_afresh(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
+    monkeypatch.setattr(compiled, "_folders", lambda: list(folders))
+    compiled._loops.cache_clear()
+    assert compiled.look(b'a"') == compiled.SPECIAL
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    yield
+    compiled._loops.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_loops_are_kept_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_afresh(monkeypatch, tmp_path / "new")
+    (kept,) = (tmp_path / "new").iterdir()
+    monkeypatch.setattr(compiled, "compile_loops", None)
+    load_afresh(monkeypatch, tmp_path / "new")
+    monkeypatch.undo()
+    for damaged in (b"", b"\n", kept.read_bytes()[:1000]):
+        kept.write_bytes(damaged)
+        load_afresh(monkeypatch, tmp_path / "new")
+        assert kept.stat().st_size > 1000
+
+
+@pytest.mark.usefixtures("fresh")
+def test_loops_are_compiled_where_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    load_afresh(monkeypatch, tmp_path / "file" / "folder")
+    load_afresh(monkeypatch)
+
+
+def test_another_processor_has_loops_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = compiled._target()
+    ours = compiled._key(target)
+    monkeypatch.setattr(compiled.llvm, "get_host_cpu_name", lambda: "generic")
+    assert compiled._key(target) != ours
