@@ -165,7 +165,7 @@ def look(block, size):
         beyond |= _above(place)
     for place in range(block + whole, block + size):
         byte = _byte_at(place)
-        special |= numba.uint64(byte in (_QUOTE, _RETURN, _ZERO))
+        special |= numba.uint64(byte == _QUOTE or byte == _RETURN or byte == _ZERO)  # noqa: SIM109 - a tuple would be allocated
         escaped |= numba.uint64(byte == _BACKSLASH)
         beyond |= numba.uint64(byte > 127)
     return (SPECIAL if special else 0) | (ESCAPED if escaped else 0) | (NOT_ASCII if beyond else 0)
@@ -179,7 +179,7 @@ def _field_ends(place, end):
     found = numba.uint64(0)
     for number in range(end - place):
         byte = _byte_at(place + number)
-        if byte in (_COMMA, _LINE_END):
+        if byte == _COMMA or byte == _LINE_END:  # noqa: SIM109 - as above
             found |= _bit(number)
     return found
 
