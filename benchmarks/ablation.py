@@ -41,6 +41,7 @@ class Optimisation:
 OPTIMISATIONS = (
     Optimisation(name="pool", about="connections are lent again instead of opened for each piece of work", measured_on=(DAY,)),
     Optimisation(name="copy", about="COPY instead of one INSERT a row (executemany)", measured_on=(LOAD,)),
+    Optimisation(name="binary_copy", about="rows written as the server's own binary values instead of text that it has to read", measured_on=(LOAD,)),
     Optimisation(name="drop_indexes", about="indexes are made when the rows are in", measured_on=(LOAD,)),
     Optimisation(name="concurrency", about="tables and transforms side by side instead of one after another", measured_on=(LOAD, DAY)),
     Optimisation(name="postgres_settings", about="the server's and the sessions' settings instead of PostgreSQL's defaults", measured_on=(LOAD, DAY)),

@@ -1,4 +1,4 @@
-"""The loops over every byte of an export, written for numba: cutting and hashing lines, and writing them for COPY.
+"""The loops over every byte of an export, written for numba: cutting and hashing lines, and writing them for COPY, as text and binary.
 
 Belongs here: loops over bytes that hold no object of Python, so that threads carry them out side by side. Does not: what a
 line, a record or a hash is (source/lines.py, source/hashing.py), which say the same in Python; keeping, loading and calling what
@@ -17,13 +17,28 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from omop_inc.compiled import ABSENT, ESCAPED, KEPT, METHOD, NOT_ASCII, PERIOD_END, PERIOD_START, SPECIAL
+from omop_inc.compiled import (
+    ABSENT,
+    DATE,
+    ESCAPED,
+    KEPT,
+    METHOD,
+    NOT_ASCII,
+    NUMERIC,
+    PERIOD_END,
+    PERIOD_START,
+    SPECIAL,
+    TEXT,
+    TIMESTAMP,
+    UUID,
+)
 
 # Bytes looked at together; a bit for each fits a word.
 _WIDTH = 64
 _WORD_BYTES = 8
 
-_COMMA, _LINE_END, _QUOTE, _RETURN, _ZERO, _BACKSLASH, _PLUS, _DIGIT_0, _DIGIT_9, _LETTER_A = (ord(mark) for mark in ',\n"\r\0\\+09a')
+_COMMA, _LINE_END, _QUOTE, _RETURN, _ZERO, _BACKSLASH, _PLUS, _DASH = (ord(mark) for mark in ',\n"\r\0\\+-')
+_DIGIT_0, _DIGIT_9, _LETTER_A, _LETTER_T, _LETTER_Z, _COLON, _POINT = (ord(mark) for mark in "09aTZ:.")
 
 
 def _word(text: bytes) -> int:
@@ -37,6 +52,13 @@ _FIRST_INSTANT, _LAST_SECOND = _word(b"0:00:00Z"), _word(b"3:59:59Z")
 _OPEN_END, _OPEN_END_REST = _word(b"29227899"), _word(b"4-")
 _OPEN_END_REST_BYTES = 2
 _YEAR_BYTES = 4
+
+_UUID_BYTES, _DATE_BYTES, _LONGEST_INTEGER = 36, 10, 10
+_EACH = numba.uint64(0x0101010101010101)  # times a byte: that byte everywhere
+_NO_DAY = -(1 << 40)
+_DAYS_TO_2000 = 730_425  # from 0000-03-01
+# PostgreSQL's numeric: groups of four decimal digits. So many digits before and behind the point fit 64 bits.
+_GROUP, _NEGATIVE, _MOST_DIGITS = 10_000, 0x4000, 16
 
 # Integers wrap and nothing is divided by zero: no loop can fail.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
@@ -62,12 +84,13 @@ def _reads(bits: int, kind: Any) -> Any:
     return intrinsic(read)
 
 
-def _writes(bits: int, kind: Any) -> Any:
-    """Make a function that writes a number at an address, aligned or not."""
+def _writes(bits: int, kind: Any, *, is_swapped: bool = False) -> Any:
+    """Make a function that writes a number at an address, aligned or not; swapped, its highest byte first."""
 
     def write(typing_context: Any, place: Any, number: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             value = builder.trunc(arguments[1], ir.IntType(bits)) if bits < 64 else arguments[1]
+            value = builder.bswap(value) if is_swapped else value
             builder.store(value, builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer())).align = 1
             return context.get_dummy_value()
 
@@ -78,7 +101,11 @@ def _writes(bits: int, kind: Any) -> Any:
 
 _byte_at, _put_byte = _reads(8, types.int64), _writes(8, types.int64)
 _number_at, _put_number_at = _reads(64, types.int64), _writes(64, types.int64)
-_bits_at, _put_bits_at = _reads(64, types.uint64), _writes(64, types.uint64)
+_bits_at = _reads(64, types.uint64)
+_half_bits_at, _put_half_bits = _reads(32, types.uint64), _writes(32, types.uint64)
+# As PostgreSQL's binary COPY has them: the highest byte first.
+_put_16, _put_32, _put_64 = (_writes(bits, types.int64, is_swapped=True) for bits in (16, 32, 64))
+_put_bits_64 = _writes(64, types.uint64, is_swapped=True)
 
 
 @intrinsic
@@ -380,4 +407,251 @@ def put_rows(rows, count, lines, line_ends, hashes, ids, has_ids, target):
     return place - target
 
 
-LOOPS = {"look": look, "cut_lines": cut_lines, "put_rows": put_rows}
+@_loop
+def _digits(place, count):
+    """The number that some decimal digits are; -1 if one is none."""
+    number = 0
+    for at in range(place, place + count):
+        digit = _byte_at(at) - _DIGIT_0
+        if digit < 0 or digit > 9:
+            return -1
+        number = 10 * number + digit
+    return number
+
+
+@_loop
+def _count_digits(place, end):
+    """How many decimal digits stand from a place on."""
+    at = place
+    while at < end and _DIGIT_0 <= _byte_at(at) <= _DIGIT_9:
+        at += 1
+    return at - place
+
+
+@_loop
+def _put_nibbles(word, target):
+    """Write the four bytes that eight hexadecimal digits are; whether they are such digits. Each byte of the word is one."""
+    is_letter = (word >> numba.uint64(6)) & _EACH
+    nibbles = (word & (_EACH * numba.uint64(15))) + is_letter * numba.uint64(9)
+    is_above_9 = ((nibbles + _EACH * numba.uint64(6)) >> numba.uint64(4)) & _EACH
+    expected = nibbles + _EACH * numba.uint64(_DIGIT_0) + is_letter * numba.uint64(_LETTER_A - _DIGIT_0 - 10)
+    is_right = is_above_9 == is_letter and expected == word | (is_letter << numba.uint64(5)) and not nibbles & (_EACH * numba.uint64(240))
+    pairs = ((nibbles << numba.uint64(4)) | (nibbles >> numba.uint64(8))) & numba.uint64(0x00FF00FF00FF00FF)
+    pairs = (pairs | (pairs >> numba.uint64(8))) & numba.uint64(0x0000FFFF0000FFFF)
+    _put_half_bits(target, pairs | (pairs >> numba.uint64(16)))
+    return is_right
+
+
+@_loop
+def _put_uuid(place, size, target):
+    if size != _UUID_BYTES or not (_byte_at(place + 8) == _byte_at(place + 13) == _byte_at(place + 18) == _byte_at(place + 23) == _DASH):
+        return -1
+    half = numba.uint64(32)
+    middle = _half_bits_at(place + 9) | (_half_bits_at(place + 14) << half)
+    behind = _half_bits_at(place + 19) | (_half_bits_at(place + 24) << half)
+    is_right = _put_nibbles(_bits_at(place), target) and _put_nibbles(middle, target + 4)
+    if not (is_right and _put_nibbles(behind, target + 8) and _put_nibbles(_bits_at(place + 28), target + 12)):
+        return -1
+    return 16
+
+
+@_loop
+def _days(place, size):
+    """The days from 2000-01-01 to the date at the start of a text; NO_DAY if there is none."""
+    if size < _DATE_BYTES or _byte_at(place + 4) != _DASH or _byte_at(place + 7) != _DASH:
+        return _NO_DAY
+    year, month, day = _digits(place, 4), _digits(place + 5, 2), _digits(place + 8, 2)
+    if year < 1 or month < 1 or month > 12 or day < 1:
+        return _NO_DAY
+    is_leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    length = 31 - (month == 4 or month == 6 or month == 9 or month == 11)
+    if month == 2:
+        length = 29 if is_leap else 28
+    if day > length:
+        return _NO_DAY
+    # Years that begin in March end with the leap day.
+    from_march, years = (month + 9) % 12, year - (month < 3)
+    return 365 * years + years // 4 - years // 100 + years // 400 + (153 * from_march + 2) // 5 + day - 1 - _DAYS_TO_2000
+
+
+@_loop
+def _microseconds(place, size):
+    """The microseconds of the time of day behind a date, which may be missing; -1 if it is none."""
+    if size == _DATE_BYTES:
+        return 0
+    if size < _DATE_BYTES + 9 or _byte_at(place + 10) != _LETTER_T or _byte_at(place + 13) != _COLON or _byte_at(place + 16) != _COLON:
+        return -1
+    hour, minute, second = _digits(place + 11, 2), _digits(place + 14, 2), _digits(place + 17, 2)
+    if hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 59:
+        return -1
+    at, end, fraction = place + 19, place + size, 0
+    if at < end and _byte_at(at) == _POINT:
+        count = _count_digits(at + 1, end)
+        if count < 1 or count > 6:
+            return -1
+        fraction = _digits(at + 1, count)
+        for _ in range(6 - count):
+            fraction *= 10
+        at += 1 + count
+    if at < end and _byte_at(at) == _LETTER_Z:
+        at += 1
+    return 1_000_000 * (60 * (60 * hour + minute) + second) + fraction if at == end else -1
+
+
+@_loop
+def _put_date(place, size, target):
+    days = _days(place, size)
+    if days == _NO_DAY or _microseconds(place, size) < 0:
+        return -1
+    _put_32(target, days)
+    return 4
+
+
+@_loop
+def _put_timestamp(place, size, target):
+    days, microseconds = _days(place, size), _microseconds(place, size)
+    if days == _NO_DAY or microseconds < 0:
+        return -1
+    _put_64(target, 86_400_000_000 * days + microseconds)
+    return 8
+
+
+@_loop
+def _is_sign(byte):
+    return byte == _PLUS or byte == _DASH  # noqa: SIM109, PLR1714 - a tuple would be allocated
+
+
+@_loop
+def _put_integer(place, size, target):
+    is_signed = _is_sign(_byte_at(place))
+    count = size - is_signed
+    number = _digits(place + is_signed, count)
+    if count < 1 or count > _LONGEST_INTEGER or number < 0:
+        return -1
+    _put_64(target, -number if _byte_at(place) == _DASH else number)
+    return 8
+
+
+@_loop
+def _count_behind_point(place, end):
+    """How many digits stand behind a point, if nothing else stands from a place on; -1 if there is more."""
+    if place == end:
+        return 0
+    count = _count_digits(place + 1, end)
+    return count if _byte_at(place) == _POINT and place + 1 + count == end else -1
+
+
+@_loop
+def _put_groups(number, count, target):
+    """Write a number in groups of four decimal digits."""
+    for group in range(count - 1, -1, -1):
+        _put_16(target + 2 * group, number % _GROUP)
+        number //= _GROUP
+
+
+@_loop
+def _put_numeric(place, size, target):
+    """Write a number as groups of four decimal digits before and behind the point; the server leaves out groups of zeros."""
+    end, sign = place + size, _byte_at(place)
+    start = place + _is_sign(sign)
+    before = _count_digits(start, end)
+    after = _count_behind_point(start + before, end)
+    if after < 0 or before + after < 1 or before > _MOST_DIGITS or after > _MOST_DIGITS:
+        return -1
+    whole_groups, fraction_groups = (before + 3) // 4, (after + 3) // 4
+    fraction = _digits(start + before + 1, after)
+    for _ in range(4 * fraction_groups - after):
+        fraction *= 10
+    _put_16(target, whole_groups + fraction_groups)
+    _put_16(target + 2, whole_groups - 1)
+    _put_16(target + 4, _NEGATIVE if sign == _DASH else 0)
+    _put_16(target + 6, after)
+    _put_groups(_digits(start, before), whole_groups, target + 8)
+    _put_groups(fraction, fraction_groups, target + 8 + 2 * whole_groups)
+    return 8 + 2 * (whole_groups + fraction_groups)
+
+
+@_loop
+def _put_value(kind, place, size, target):
+    """Write a field's value behind room for its length; the length, or -1 if it is no value of its type."""
+    if kind == TEXT:
+        _copy(target, place, size)
+        return size
+    if kind == UUID:
+        return _put_uuid(place, size, target)
+    if kind == TIMESTAMP:
+        return _put_timestamp(place, size, target)
+    if kind == DATE:
+        return _put_date(place, size, target)
+    if kind == NUMERIC:
+        return _put_numeric(place, size, target)
+    return _put_integer(place, size, target)
+
+
+@_loop
+def _put_fields(line, end, limit, kinds, count, target):
+    """Write the fields of a line; the address behind them, 0 if there are not `count` or one is no value of its type."""
+    field, start = 0, line
+    for at in range(line, end + 1, _WIDTH):
+        found = _field_ends(at, limit)
+        if end + 1 - at < _WIDTH:
+            found &= _bit(end + 1 - at) - numba.uint64(1)
+        while found:
+            stop = at + _first(found)
+            found &= found - numba.uint64(1)
+            if field == count:
+                return 0
+            size = _put_value(_byte_at(kinds + field), start, stop - start, target + 4) if stop > start else -1
+            if size < 0 and stop > start:
+                return 0
+            _put_32(target, size)
+            target += 4 + max(size, 0)
+            field += 1
+            start = stop + 1
+    return target if field == count else 0
+
+
+@_exported(11)
+def put_tuples(rows, count, lines, size, line_ends, hashes, ids, has_ids, kinds, kind_count, target):
+    """Write lines as the tuples of a binary COPY, each behind its id and hash.
+
+    Args:
+        rows: Which lines, numbers.
+        count: How many these are.
+        lines: All lines with their line ends, without quotes.
+        size: Their bytes.
+        line_ends: Where each ends.
+        hashes: Of each line, high and low 64 bits.
+        ids: Of each row.
+        has_ids: Whether there are any; else that field is NULL.
+        kinds: Of each field its type, a byte each.
+        kind_count: How many.
+        target: Takes the tuples; long enough.
+
+    Returns:
+        How many bytes were written; -1 if a field is no value of its type as it is written here.
+    """
+    place = target
+    for number in range(count):
+        row = _number_at(rows + _WORD_BYTES * number)
+        _put_16(place, kind_count + 2)
+        place += 2
+        if has_ids:
+            _put_32(place, 8)
+            _put_64(place + 4, _number_at(ids + _WORD_BYTES * number))
+            place += 12
+        else:
+            _put_32(place, -1)
+            place += 4
+        _put_32(place, 16)
+        _put_bits_64(place + 4, _bits_at(hashes + 2 * _WORD_BYTES * row))
+        _put_bits_64(place + 12, _bits_at(hashes + 2 * _WORD_BYTES * row + _WORD_BYTES))
+        start = lines + _number_at(line_ends + _WORD_BYTES * (row - 1)) + 1 if row else lines
+        end = lines + _number_at(line_ends + _WORD_BYTES * row)
+        place = _put_fields(start, end, lines + size, kinds, kind_count, place + 20)
+        if not place:
+            return -1
+    return place - target
+
+
+LOOPS = {"look": look, "cut_lines": cut_lines, "put_rows": put_rows, "put_tuples": put_tuples}

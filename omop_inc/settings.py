@@ -18,7 +18,7 @@ Mode = Literal["snapshot", "append"]
 
 # Optimisations that can be left out, each alone, to measure what it is worth (docs/benchmarks.md).
 Switch = Literal[
-    "analyze", "chunking", "concurrency", "copy", "disk_cache", "drop_indexes", "file_digests", "pool", "postgres_settings", "unlogged"
+    "analyze", "binary_copy", "chunking", "concurrency", "copy", "disk_cache", "drop_indexes", "file_digests", "pool", "postgres_settings", "unlogged"
 ]  # fmt: skip
 # Some are no more than a setting at its extreme.
 EXTREMES: dict[str, dict[str, Any]] = {"concurrency": {"workers": 1}, "chunking": {"chunk_rows": 1 << 40}}

@@ -65,6 +65,11 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.canonical)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether no field is quoted."""
+        return self.block is not None
+
     @cached_property
     def lines(self) -> list[bytes]:
         """The canonical lines."""

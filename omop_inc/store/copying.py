@@ -11,6 +11,10 @@ from psycopg import sql
 
 from omop_inc.store.db import Connection
 
+# Signature, flags and length of further headers; and no further tuple.
+_BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_BINARY_END = b"\xff\xff"
+
 
 class Copier:
     """Writes data by COPY; use it as a context, inside which the connection runs nothing else.
@@ -23,6 +27,7 @@ class Copier:
         self._statement: sql.Composed | None = None
         self._copy: psycopg.Copy | None = None
         self._manager: Any = None
+        self._is_binary = False
 
     def __enter__(self) -> Self:
         return self
@@ -30,18 +35,22 @@ class Copier:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end(kind, error, trace)
 
-    def write(self, statement: sql.Composed, data: bytes) -> None:
-        """Write whole rows to a COPY statement's target."""
+    def write(self, statement: sql.Composed, data: bytes, *, is_binary: bool = False) -> None:
+        """Write whole rows to a COPY statement's target; of a binary COPY the tuples alone."""
         if not data:
             return
         if self._copy is None or statement != self._statement:
             self._end(None, None, None)
             self._manager = self._connection.cursor().copy(statement)
-            self._statement, self._copy = statement, self._manager.__enter__()
+            self._statement, self._copy, self._is_binary = statement, self._manager.__enter__(), is_binary
+            if is_binary:
+                self._copy.write(_BINARY_HEADER)
         assert self._copy is not None
         self._copy.write(data)
 
     def _end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        manager, self._manager, self._copy = self._manager, None, None
+        manager, copy, self._manager, self._copy = self._manager, self._copy, None, None
         if manager is not None:
+            if self._is_binary and copy is not None and kind is None:
+                copy.write(_BINARY_END)
             manager.__exit__(kind, error, trace)

@@ -4,7 +4,7 @@ Belongs here: the way of a record from the reader into the run's own tables, and
 Does not: which records differ (source/deltas.py), ids by natural key and fates (pairing.py, fates.py).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from psycopg import sql
 from omop_inc.crew import Ask
 from omop_inc.source.deltas import Delta64, Multiset
 from omop_inc.source.hashing import sum128
-from omop_inc.source.lines import Lines
 from omop_inc.source.parts import lines_before
 from omop_inc.source.records import Chunk, Places, read_chunks
 from omop_inc.source.snapshot import Part, SourceFile
@@ -25,10 +24,12 @@ from omop_inc.store.schemas import Schemas, name
 from omop_inc.store.staging import (
     FATE_COLUMNS,
     all_columns,
+    binary_copy_statement,
     copy_statement,
     create_staged,
     hash_hex,
     row_lines,
+    row_tuples,
     text_field,
 )
 from omop_inc.store.state import MODULUS
@@ -79,11 +80,30 @@ def merge(parts: list[Intake]) -> Intake:
 
 @dataclass(frozen=True, kw_only=True)
 class _Checked:
-    """A chunk after validation: the good records, and the bad ones as rows of bad_record."""
+    """A chunk after validation: which of its records are good, and the bad ones as rows of bad_record."""
 
-    hashes: NDArray[np.uint64]
-    lines: Lines
+    chunk: Chunk
+    good: NDArray[np.int64]  # positions in the chunk
     bad: list[tuple[object, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Target:
+    """A table that takes checked records."""
+
+    copier: Copier
+    place: sql.Identifier
+    table: SourceTable
+    is_text: bool = False  # whether even plain records are written as text
+
+    def write(self, chunk: Chunk, rows: NDArray[np.int64], ids: NDArray[np.int64] | None) -> None:
+        """Copy some records of a chunk, binary where they are plain."""
+        names = all_columns(self.table)
+        tuples = row_tuples(self.table, ids, chunk.hashes, chunk.canonical, rows) if chunk.is_plain and not self.is_text else None
+        if tuples is not None:
+            self.copier.write(binary_copy_statement(self.place, names), tuples, is_binary=True)
+        else:
+            self.copier.write(copy_statement(self.place, names), row_lines(ids, chunk.hashes, chunk.payload, rows))
 
 
 def create_intake_tables(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
@@ -126,13 +146,13 @@ def stage_delta(
 ) -> Intake:
     """COPY the wanted records of a file into the run's candidates, without ids."""
     intake, table = Intake(), SOURCE_TABLES[file.table]
-    target = name(schemas.run, table.name + "_candidate")
     with database.connection() as connection, Copier(connection) as copier:
+        candidates = _Target(copier=copier, place=name(schemas.run, table.name + "_candidate"), table=table)
         for chunk in read_chunks(file, chunk_rows=chunk_rows, want=want, places=places):
             checked = _check(chunk, table, intake)
-            copier.write(copy_statement(target, all_columns(table)), row_lines(None, checked.hashes, checked.lines))
+            candidates.write(chunk, checked.good, None)
             copier.write(_bad_statement(schemas), _bad_lines(checked.bad))
-            intake.unnumbered += len(checked.lines)
+            intake.unnumbered += len(checked.good)
     mark_incoming(database, schemas, table)
     return intake
 
@@ -164,9 +184,10 @@ def load_part(ask: Ask, task: LoadPart) -> Intake:
         task: What to load. Rows whose id is not known go to the candidates without one.
     """
     intake, table = Intake(), SOURCE_TABLES[task.file.table]
-    image = copy_statement(name(task.schemas.next_staging, table.name), all_columns(table))
-    candidates = copy_statement(name(task.schemas.run, table.name + "_candidate"), all_columns(table))
+    is_text = bool(task.without & {"copy", "binary_copy"})
     with connect_for_work(task.url, task.without) as connection, Copier(connection) as copier:
+        image = _Target(copier=copier, place=name(task.schemas.next_staging, table.name), table=table, is_text=is_text)
+        candidates = replace(image, place=name(task.schemas.run, table.name + "_candidate"))
         for chunk in read_chunks(task.file, task.part, chunk_rows=task.chunk_rows):
             checked = _check(chunk, table, intake)
             intake.note_hashes(_all_hashes(chunk))
@@ -174,18 +195,18 @@ def load_part(ask: Ask, task: LoadPart) -> Intake:
                 before = lines_before(task.file, task.part)
                 copier.write(_bad_statement(task.schemas), _bad_lines(checked.bad, before))
             if task.has_known:
-                _copy_known(copier, image, candidates, ask(checked.hashes), checked, intake)
+                _copy_known(image, candidates, ask(chunk.hashes[checked.good]), checked, intake)
             else:
-                copier.write(image, row_lines(ask(len(checked.lines)), checked.hashes, checked.lines))
+                image.write(chunk, checked.good, ask(len(checked.good)))
             del chunk, checked  # a tenth of the process's memory, while the next chunk is put together
     return intake
 
 
-def _copy_known(copier: Copier, image: sql.Composed, candidates: sql.Composed, found: NDArray[np.int64], checked: _Checked, intake: Intake) -> None:
+def _copy_known(image: _Target, candidates: _Target, found: NDArray[np.int64], checked: _Checked, intake: Intake) -> None:
     """Copy the rows whose id was found into the image, the others to the candidates."""
     known, unknown = np.flatnonzero(found), np.flatnonzero(found == 0)
-    copier.write(image, row_lines(found[known], checked.hashes, checked.lines, known))
-    copier.write(candidates, row_lines(None, checked.hashes, checked.lines, unknown))
+    image.write(checked.chunk, checked.good[known], found[known])
+    candidates.write(checked.chunk, checked.good[unknown], None)
     intake.unnumbered += len(unknown)
 
 
@@ -203,11 +224,8 @@ def _check(chunk: Chunk, table: SourceTable, intake: Intake) -> _Checked:
     intake.rows += len(chunk) + len(chunk.bad)
     intake.good += len(chunk) - len(failed)
     intake.bad += len(bad)
-    if not failed:
-        return _Checked(hashes=chunk.hashes, lines=chunk.payload, bad=bad)
-    good = np.delete(np.arange(len(chunk)), failed)
-    lines = chunk.payload.tolist()
-    return _Checked(hashes=chunk.hashes[good], lines=Lines.of([lines[at] for at in good.tolist()]), bad=bad)
+    good = np.arange(len(chunk))
+    return _Checked(chunk=chunk, good=np.delete(good, failed) if failed else good, bad=bad)
 
 
 def _all_hashes(chunk: Chunk) -> NDArray[np.uint64]:

@@ -99,6 +99,30 @@ def copy_statement(target: sql.Composable, names: Sequence[str]) -> sql.Composed
     return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text, DELIMITER ',', NULL '')").format(target, columns(list(names)))
 
 
+def binary_copy_statement(target: sql.Composable, names: Sequence[str]) -> sql.Composed:
+    """COPY in binary format, of which the server reads a row in half the time."""
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(target, columns(list(names)))
+
+
+def row_tuples(table: SourceTable, ids: NDArray[np.int64] | None, hashes: NDArray[np.uint64], lines: Lines, rows: NDArray[np.int64]) -> bytes | None:
+    """Put id and hash before each record, for a binary COPY; without ids the id stays NULL.
+
+    Args:
+        table: Whose records they are.
+        ids: One for each row written.
+        hashes: Of each line, shape (n, 2).
+        lines: Canonical lines without quotes.
+        rows: Which lines are written.
+
+    Returns:
+        None where a value is written as none of the common ones is, so that the server must read the text (row_lines).
+    """
+    from omop_inc.compiled import KINDS, put_tuples  # a process that finds nothing new does without
+
+    kinds = bytes(KINDS[column.type] for column in table.significant)
+    return put_tuples(rows, lines.data, lines.ends, hashes, ids, kinds)
+
+
 def row_lines(ids: NDArray[np.int64] | None, hashes: NDArray[np.uint64], lines: Lines, rows: NDArray[np.int64] | None = None) -> bytes:
     """Put id and hash before each record, for COPY; without ids the id stays NULL.
 

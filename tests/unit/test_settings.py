@@ -17,7 +17,7 @@ def test_switches_come_from_the_environment_parted_by_commas(monkeypatch: pytest
 
 def test_an_unknown_switch_is_refused_and_the_known_ones_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMOP_INC_WITHOUT", "pool,speed")
-    with pytest.raises(SettingsError, match="'analyze', 'chunking'.*'unlogged'"):
+    with pytest.raises(SettingsError, match="'analyze', 'binary_copy'.*'unlogged'"):
         load_settings()
 
 
