@@ -8,6 +8,7 @@ their text and PostgreSQL's quotes cells.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -54,11 +55,12 @@ class PrefectConductor:
     def each(self, step: str, tables: Sequence[str], work: Callable[[str], T], after: After | None = None) -> dict[str, T]:
         """Do the work of every table; the first error in the order of the tables is raised when all that began have ended."""
         kept: _Kept[T] = _Kept(work)
-        carried_out = _as_task(step, kept)
         futures: dict[str, PrefectFuture[None]] = {}
+        carried_out = cache(lambda own_step: _as_task(own_step or step, lambda table: kept.carry_out(f"{own_step}-{table}" if own_step else table)))
 
         def start(table: str, tell_end: Callable[[], None]) -> Callable[[], bool]:
-            future = futures[table] = self._runner.submit(carried_out, {"table": table})
+            own_step, _, name = table.rpartition("-")
+            future = futures[table] = self._runner.submit(carried_out(own_step), {"table": name})
             future.add_done_callback(lambda _: tell_end())
             return lambda: table in kept.results
 
@@ -106,7 +108,7 @@ def tell(timing: StepTiming) -> None:
     get_run_logger().info("%s %s in %.3f s%s", f"{timing.step} {timing.table}".strip(), timing.status, timing.duration_s, listed)
 
 
-def _as_task(step: str, kept: _Kept[Any]) -> Task[[str], None]:
+def _as_task(step: str, work: Callable[[str], StepError | None]) -> Task[[str], None]:
     # A retry is safe: a step writes only tables of its own run, and a try that failed left nothing, or what the next one
     # replaces. Where that cannot be (the answer to a transform's COMMIT was lost) the next try stops the run, with the CDM
     # as it was. Publishing is no task: of a COMMIT without an answer the ledger decides (omop_inc/runs/publishing.py).
@@ -121,7 +123,7 @@ def _as_task(step: str, kept: _Kept[Any]) -> Task[[str], None]:
         retry_condition_fn=_can_try_again,
     )
     def carry_out(table: str) -> None:
-        if shown := kept.carry_out(table):
+        if shown := work(table):
             raise shown
 
     return carry_out

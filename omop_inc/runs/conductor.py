@@ -38,7 +38,7 @@ class Conductor(Protocol):
 
         Args:
             step: Its name.
-            tables: In the order in which they should begin.
+            tables: In the order in which they should begin. What belongs to another step says so: `settle-claims`.
             work: Of one table.
             after: For each table those that must have ended before it begins; without it they need nothing of each other.
         """

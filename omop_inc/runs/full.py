@@ -4,7 +4,9 @@ Belongs here: the order of a full load's steps, for the first load, a reload, an
 Does not: increments (increment.py).
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from psycopg import sql
 
@@ -13,7 +15,7 @@ from omop_inc.cdm.cut_texts import count_cut_texts
 from omop_inc.cdm.publish import Written, compare_with_committed, exchange
 from omop_inc.cdm.quality.checker import Checked
 from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, route_full, routed_sources, routed_targets, run_full
-from omop_inc.cdm.transforms import transforms, waits
+from omop_inc.cdm.transforms import CODE_VIEW, all_reads, transforms, views, waits
 from omop_inc.crew import Crew
 from omop_inc.errors import CheckFailed
 from omop_inc.runs import accounting, checking, guards
@@ -27,6 +29,9 @@ from omop_inc.store import apply, fates, history, intake
 from omop_inc.store.db import execute
 from omop_inc.store.row_ids import read_row_ids, write_row_ids
 from omop_inc.store.state import TableState, adopt_next_base, create_next_base, write_table_state
+
+# Two steps of the graph that belong to no table.
+_RESOLVED, _GUARDED = "codes-resolved", "guard-losses"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +75,9 @@ def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: 
     seen = {table: loaded[table].seen for table in seen}
     outcome.snapshot_digest = digest_snapshot({table: (one.rows, one.hash_sum) for table, one in seen.items()})
     _check_expected(outcome.snapshot_digest, expected)
-    staged = run.each("settle", largest_first(seen), lambda table: _settle(run, table), fates.waits())
-    if guarded and run.settings.mode == "snapshot" and not is_first:
-        with run.recorder.step("guard"):
-            guards.check_files(run, seen, outcome.snapshot_digest)
-            guards.check_losses(run, seen, outcome.snapshot_digest, is_full=True, tables=list(SOURCE_TABLES))
     _prepare(run, outcome)
-    rows = _transform_all(run, seen)
+    is_guarded = guarded and run.settings.mode == "snapshot" and not is_first
+    staged, rows = _settle_and_transform(run, seen, outcome, is_guarded=is_guarded)
     if is_first:
         written = {transform: Written(inserted=total, total=total) for transform, total in rows.items()}
     else:
@@ -126,39 +127,78 @@ def _settle(run: Run, table: str) -> int:
 
 
 def _prepare(run: Run, outcome: Outcome) -> None:
+    """Make the look-ups, empty yet, and the views over the new image that tell which codes are in use."""
     schemas = run.schemas
-    with run.database.connection() as connection:
+    with run.recorder.step("codes"), run.database.connection() as connection:
         parameters = lookups.read_parameters(connection, schemas, outcome.snapshot_date, run.settings.time_zone)
         lookups.create_lookups(connection, schemas, renumber=run.settings.renumber)
         lookups.write_parameters(connection, schemas, parameters)
         prepare_full(connection, schemas, run.settings.time_zone)
-    run.each("codes", list(lookups.IN_USE), lambda kind: _gather(run, kind))
-    with run.recorder.step("codes") as counts, run.database.connection() as connection:
-        report = lookups.resolve_codes(connection, schemas, run.settings)
-        counts.rows_in = report.codes
-        prepare_full_views(connection, schemas)
-    tell_codes(run, report)
 
 
-def _gather(run: Run, kind: str) -> None:
-    with run.recorder.step("codes", kind), run.database.connection() as connection:
-        lookups.gather_codes(connection, run.schemas, kind, run.schemas.next_staging, with_known=False)
-
-
-def _transform_all(run: Run, seen: dict[str, Seen]) -> dict[str, int]:
-    """Route the coded rows and run the transforms; those that read routed rows wait until all are routed.
+def _settle_and_transform(run: Run, seen: dict[str, Seen], outcome: Outcome, *, is_guarded: bool) -> tuple[dict[str, int], dict[str, int]]:
+    """Settle the image, resolve the codes in use, route the coded rows and run the transforms, each as soon as what it needs is there.
 
     Returns:
-        Rows by CDM table.
+        Rows that stay by source table, and rows by CDM table.
     """
-    routes = {f"route_{table}": table for table in largest_first(seen) if table in routed_sources()}
-    after = {transform: others | (routes.keys() if transform in routed_targets() else set()) for transform, others in waits().items()}
+    tables = largest_first(seen)
+    routed = [table for table in tables if table in routed_sources()]
+    work: dict[str, Callable[[], int]] = {
+        **{f"settle-{table}": partial(_settle, run, table) for table in tables},
+        **{f"codes-{kind}": partial(_gather, run, kind) for kind in lookups.IN_USE},
+        _RESOLVED: partial(_resolve, run),
+        _GUARDED: partial(_guard, run, seen, outcome, is_guarded=is_guarded),
+        **{f"route-{table}": partial(_route, run, table) for table in routed},
+        **{transform: partial(_transform, run, transform, full_path(run.schemas)) for transform in waits()},
+    }
+    after = {
+        **{f"settle-{table}": {f"settle-{other}" for other in others} for table, others in fates.waits().items()},
+        **{f"codes-{kind}": {f"settle-{table}" for table in _coded(kind)} for kind in lookups.IN_USE},
+        _RESOLVED: {f"codes-{kind}" for kind in lookups.IN_USE},
+        _GUARDED: {f"settle-{table}" for table in tables},
+        **{f"route-{table}": {_RESOLVED, f"settle-{table}"} for table in routed},
+        **{transform: _needs(transform, routed, is_guarded=is_guarded) for transform in waits()},
+    }
+    rows = run.each("transform", list(work), lambda item: work[item](), after)
+    return {table: rows[f"settle-{table}"] for table in tables}, {transform: rows[transform] for transform in transforms()}
 
-    def work(item: str) -> int:
-        return _route(run, routes[item]) if item in routes else _transform(run, item, full_path(run.schemas))
 
-    rows = run.each("transform", [*routes, *after], work, after)
-    return {transform: rows[transform] for transform in transforms()}
+def _needs(transform: str, routed: list[str], *, is_guarded: bool) -> set[str]:
+    """What must be done before a transform of a full load begins."""
+    sources, others = all_reads(transforms()[transform])
+    routes = {f"route-{table}" for table in routed} if transform in routed_targets() else set()
+    return {_RESOLVED, *others, *routes, *(f"settle-{table}" for table in sources), *({_GUARDED} if is_guarded else ())}
+
+
+def _coded(kind: str) -> Iterable[str]:
+    """The source tables in which codes, units or answers are looked for."""
+    return all_reads(views()[CODE_VIEW])[0] if kind == "code" else ("observations",)
+
+
+def _gather(run: Run, kind: str) -> int:
+    with run.recorder.step("codes", kind), run.database.connection() as connection:
+        lookups.gather_codes(connection, run.schemas, kind, run.schemas.next_staging, with_known=False)
+    return 0
+
+
+def _resolve(run: Run) -> int:
+    """Resolve the codes in use, and make the views that join what came of it."""
+    with run.recorder.step("codes") as counts, run.database.connection() as connection:
+        report = lookups.resolve_codes(connection, run.schemas, run.settings)
+        counts.rows_in = report.codes
+        prepare_full_views(connection, run.schemas)
+    tell_codes(run, report)
+    return report.codes
+
+
+def _guard(run: Run, seen: dict[str, Seen], outcome: Outcome, *, is_guarded: bool) -> int:
+    """Refuse a snapshot that would lose data."""
+    if is_guarded:
+        with run.recorder.step("guard"):
+            guards.check_files(run, seen, outcome.snapshot_digest)
+            guards.check_losses(run, seen, outcome.snapshot_digest, is_full=True, tables=list(SOURCE_TABLES))
+    return 0
 
 
 def _route(run: Run, table: str) -> int:
