@@ -24,7 +24,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-# What `look` finds: a quote, carriage return or zero byte; a backslash; a byte above 127.
+# What stands anywhere in a block: a quote, carriage return or zero byte; a backslash; a byte above 127.
 SPECIAL, ESCAPED, NOT_ASCII = 1, 2, 4
 # How a run of fields is folded; ABSENT stands for columns that a file lacks.
 ABSENT, KEPT, METHOD, PERIOD_START, PERIOD_END = -1, 0, 1, 2, 3
@@ -44,7 +44,7 @@ _OPTIMISATION = 3
 
 _SOURCE = Path(__file__).with_name("loops.py")
 # Of each loop the number of its arguments: all are 64 bits, addresses and numbers.
-_ARGUMENTS = {"look": 2, "cut_lines": 12, "put_rows": 8, "put_tuples": 11}
+_ARGUMENTS = {"cut_lines": 13, "put_rows": 8, "put_tuples": 11}
 
 
 class Cut(NamedTuple):
@@ -54,18 +54,14 @@ class Cut(NamedTuple):
     target: NDArray[np.uint8]  # the canonical lines with their line ends; empty where they are the block itself
     ends: NDArray[np.int64]  # where each canonical line ends
     hashes: NDArray[np.uint64]  # shape (n, 2), high and low 64 bits; of no meaning without a function
-
-
-def look(block: bytes) -> int:
-    """Say what stands anywhere in some bytes: SPECIAL, ESCAPED and NOT_ASCII, or-ed."""
-    return int(_loops()["look"](block, len(block)))
+    marks: int  # SPECIAL, ESCAPED and NOT_ASCII, or-ed
 
 
 def cut_lines(block: bytes, width: int, pieces: NDArray[np.int64], growth: int, seed: int, function: int) -> Cut | None:
-    """Cut plain lines into canonical lines and hash these.
+    """Cut plain lines into canonical lines and hash these, and say what stands anywhere in them.
 
     Args:
-        block: Whole lines, without quotes.
+        block: Whole lines; a comma or line end within quotes counts as any other.
         width: Fields that each must have.
         pieces: What a canonical line is put together from, shape (n, 3): first and last field and how it is folded; of ABSENT
             how many columns in place of the last field. Of none, a line is its own canonical line.
@@ -79,13 +75,13 @@ def cut_lines(block: bytes, width: int, pieces: NDArray[np.int64], growth: int, 
     most = len(block) // width  # a line has so many bytes at least
     starts, ends, hashes = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64), np.empty((most, 2), dtype=np.uint64)
     target = np.empty(len(block) + most * growth if len(pieces) else 0, dtype=np.uint8)
-    room = np.empty(width, dtype=np.int64)
-    arguments = (_at(pieces), len(pieces), _at(room), _at(starts), _at(target), _at(ends), function, seed, _at(hashes))
+    room, marks = np.empty(width, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    arguments = (_at(pieces), len(pieces), _at(room), _at(starts), _at(target), _at(ends), function, seed, _at(hashes), _at(marks))
     count = _loops()["cut_lines"](block, len(block), width, *arguments)
     if count < 0:
         return None
     used = int(ends[count - 1]) + 1 if len(pieces) and count else 0
-    return Cut(starts=starts[:count].copy(), target=target[:used], ends=ends[:count].copy(), hashes=hashes[:count].copy())
+    return Cut(starts=starts[:count].copy(), target=target[:used], ends=ends[:count].copy(), hashes=hashes[:count].copy(), marks=int(marks[0]))
 
 
 def put_rows(

@@ -39,6 +39,7 @@ _WORD_BYTES = 8
 
 _COMMA, _LINE_END, _QUOTE, _RETURN, _ZERO, _BACKSLASH, _PLUS, _DASH = (ord(mark) for mark in ',\n"\r\0\\+-')
 _DIGIT_0, _DIGIT_9, _LETTER_A, _LETTER_T, _LETTER_Z, _COLON, _POINT = (ord(mark) for mark in "09aTZ:.")
+_LAST_ASCII = 127
 
 
 def _word(text: bytes) -> int:
@@ -181,21 +182,19 @@ def _bit(number):
     return numba.uint64(1) << numba.uint64(number)
 
 
-@_exported(2)
-def look(block, size):
-    """Say what stands anywhere in some bytes: SPECIAL, ESCAPED and NOT_ASCII, or-ed."""
-    special = escaped = beyond = numba.uint64(0)
-    whole = size - size % _WIDTH
-    for place in range(block, block + whole, _WIDTH):
-        special |= _where(place, _QUOTE) | _where(place, _RETURN) | _where(place, _ZERO)
-        escaped |= _where(place, _BACKSLASH)
-        beyond |= _above(place)
-    for place in range(block + whole, block + size):
-        byte = _byte_at(place)
-        special |= numba.uint64(byte == _QUOTE or byte == _RETURN or byte == _ZERO)  # noqa: SIM109 - a tuple would be allocated
-        escaped |= numba.uint64(byte == _BACKSLASH)
-        beyond |= numba.uint64(byte > 127)
-    return (SPECIAL if special else 0) | (ESCAPED if escaped else 0) | (NOT_ASCII if beyond else 0)
+@_loop
+def _marks(place, end):
+    """Say what stands in fewer than 64 bytes, byte by byte: SPECIAL, ESCAPED and NOT_ASCII, or-ed."""
+    found = 0
+    for at in range(place, end):
+        byte = _byte_at(at)
+        if byte == _QUOTE or byte == _RETURN or byte == _ZERO:  # noqa: SIM109 - a tuple would be allocated
+            found |= SPECIAL
+        if byte == _BACKSLASH:
+            found |= ESCAPED
+        if byte > _LAST_ASCII:
+            found |= NOT_ASCII
+    return found
 
 
 @_loop
@@ -293,12 +292,12 @@ def _put_line(line, field_ends, pieces, piece_count, target):
     return target
 
 
-@_exported(12)
-def cut_lines(block, size, width, pieces, piece_count, field_ends, starts, target, line_ends, function, seed, hashes):
-    """Cut plain lines into canonical lines and hash these.
+@_exported(13)
+def cut_lines(block, size, width, pieces, piece_count, field_ends, starts, target, line_ends, function, seed, hashes, marks):
+    """Cut plain lines into canonical lines and hash these, and say what stands anywhere in them.
 
     Args:
-        block: Whole lines, without quotes.
+        block: Whole lines; a comma or line end within quotes counts as any other.
         size: Their bytes.
         width: Fields that each must have.
         pieces: What a canonical line is put together from, three numbers each: first and last field and how it is folded; of
@@ -311,6 +310,7 @@ def cut_lines(block, size, width, pieces, piece_count, field_ends, starts, targe
         function: Address of XXH3_128bits_withSeed; 0 leaves the hashes as they are.
         seed: Of the hash.
         hashes: Takes the high and low 64 bits of each.
+        marks: Takes SPECIAL, ESCAPED and NOT_ASCII, or-ed.
 
     Returns:
         The number of lines; -1 if one has not `width` fields.
@@ -318,8 +318,14 @@ def cut_lines(block, size, width, pieces, piece_count, field_ends, starts, targe
     count = field = 0
     line = start = block
     place = target
+    special = escaped = beyond = numba.uint64(0)
+    whole = size - size % _WIDTH
     for at in range(block, block + size, _WIDTH):
         found = _field_ends(at, block + size)
+        if at < block + whole:
+            special |= _where(at, _QUOTE) | _where(at, _RETURN) | _where(at, _ZERO)
+            escaped |= _where(at, _BACKSLASH)
+            beyond |= _above(at)
         while found:
             end = at + _first(found)
             found &= found - numba.uint64(1)
@@ -347,6 +353,8 @@ def cut_lines(block, size, width, pieces, piece_count, field_ends, starts, targe
             count += 1
             start = end + 1
             field = 0
+    rest = _marks(block + whole, block + size)
+    _put_number_at(marks, rest | (SPECIAL if special else 0) | (ESCAPED if escaped else 0) | (NOT_ASCII if beyond else 0))
     return count
 
 
@@ -654,4 +662,4 @@ def put_tuples(rows, count, lines, size, line_ends, hashes, ids, has_ids, kinds,
     return place - target
 
 
-LOOPS = {"look": look, "cut_lines": cut_lines, "put_rows": put_rows, "put_tuples": put_tuples}
+LOOPS = {"cut_lines": cut_lines, "put_rows": put_rows, "put_tuples": put_tuples}

@@ -39,12 +39,17 @@ class FileDigest:
 
 
 class Watch:
-    """Digests blocks as they go by to their reader."""
+    """Digests blocks as they go by to their reader.
 
-    def __init__(self) -> None:
+    Args:
+        finds_quotes: Whether to look for quotes; else the reader tells of them.
+    """
+
+    def __init__(self, *, finds_quotes: bool = True) -> None:
+        self._finds_quotes = finds_quotes
         self._digest = xxh3_128()
         self._size_bytes = 0
-        self._has_quotes = False
+        self.has_quotes = False
         self.last = b"\n"  # byte so far
 
     def over(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -52,14 +57,14 @@ class Watch:
         for block in blocks:
             self._digest.update(block)
             self._size_bytes += len(block)
-            self._has_quotes = self._has_quotes or b'"' in block
+            self.has_quotes = self.has_quotes or (self._finds_quotes and b'"' in block)
             self.last = block[-1:]
             yield block
 
     @property
     def found(self) -> PartDigest:
         """What has been seen so far."""
-        return PartDigest(digest=self._digest.digest(), size_bytes=self._size_bytes, has_quotes=self._has_quotes)
+        return PartDigest(digest=self._digest.digest(), size_bytes=self._size_bytes, has_quotes=self.has_quotes)
 
 
 def join_digests(parts: Sequence[PartDigest]) -> FileDigest:

@@ -100,6 +100,7 @@ class Batch:
     special: dict[int, bytes] = field(default_factory=dict)  # position -> COPY line, where it is not the canonical line
     size_bytes: int = 0  # of the block
     block: bytes | None = field(default=None, compare=False)  # the block itself, if all of its lines are plain
+    has_quotes: bool = False  # whether a quote is anywhere in the block
     starts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))  # places in it; else of the first
 
     def __len__(self) -> int:
@@ -135,15 +136,12 @@ def plain_batch(block: bytes, layout: Layout, first_line: int) -> Batch | None:
     """
     from omop_inc import compiled  # a process that finds every file as it was does without numba
 
-    found = compiled.look(block)
-    if found & compiled.SPECIAL or found & compiled.NOT_ASCII and not _is_utf8(block):
-        return None
     cut = compiled.cut_lines(block, layout.width, _pieces(layout), _growth(layout), HASH_VERSION, compiled.HASH_FUNCTION)
-    if cut is None:
+    if cut is None or cut.marks & compiled.SPECIAL or cut.marks & compiled.NOT_ASCII and not _is_utf8(block):
         return None
     lines = Lines(data=block if layout.is_identity else cut.target, ends=cut.ends)
     special = {}
-    if found & compiled.ESCAPED:
+    if cut.marks & compiled.ESCAPED:
         special = {at: line.replace(b"\\", b"\\\\") + b"\n" for at, line in enumerate(lines.tolist()) if b"\\" in line}
     return Batch(
         canonical=lines,
@@ -221,7 +219,15 @@ def careful_batch(block: bytes, layout: Layout, first_line: int, *, is_last: boo
         at += used
     rest = b"".join(line + b"\n" for line in physical[at:])
     numbers = np.array(starts, dtype=np.int64) + first_line
-    batch = Batch(canonical=Lines.of(lines), hashes=hash_lines(lines), line_numbers=numbers, bad=bad, special=special, size_bytes=len(block))
+    batch = Batch(
+        canonical=Lines.of(lines),
+        hashes=hash_lines(lines),
+        line_numbers=numbers,
+        bad=bad,
+        special=special,
+        size_bytes=len(block),
+        has_quotes=b'"' in block,
+    )
     return batch, rest
 
 

@@ -123,9 +123,10 @@ def hash_records(file: SourceFile, part: Part | None = None) -> Hashes:
     parts: list[Hashes128] = [np.empty((0, 2), dtype=np.uint64)]
     bad_count = 0
     places: list[Places] = [np.empty((0, 2), dtype=np.int64)]
-    watch = Watch()
+    watch = Watch(finds_quotes=False)
     for _, batch in _batches(file, part, places=places, watch=watch):
         parts.append(batch.hashes)
+        watch.has_quotes = watch.has_quotes or batch.has_quotes
         bad_count += len(batch.bad)
     hashes = np.concatenate(parts)
     if part is None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xxhash
 
@@ -41,7 +42,13 @@ def test_lines_of_any_length_are_cut_and_hashed_as_field_by_field(seed: int) -> 
     assert [data[start : data.index(b"\n", start)] for start in plain.starts.tolist()] == data.split(b"\n")[:-1]
 
 
-@pytest.mark.parametrize("at", [*range(17), 99, 100])
+def marks_of(text: bytes) -> int:
+    cut = compiled.cut_lines(text, 1, np.empty((0, 3), dtype=np.int64), 0, 1, 0)
+    assert cut is not None
+    return cut.marks
+
+
+@pytest.mark.parametrize("at", [*range(17), 62, 63, 64, 99, 100])
 @pytest.mark.parametrize(
     ("byte", "found"),
     [
@@ -57,8 +64,8 @@ def test_lines_of_any_length_are_cut_and_hashed_as_field_by_field(seed: int) -> 
     ],
 )
 def test_a_byte_is_seen_wherever_it_stands(at: int, byte: bytes, found: int) -> None:
-    text = b"a" * at + byte + b"a" * (100 - at)
-    assert compiled.look(text) == found
+    text = b"a" * at + byte + b"a" * (100 - at) + b"\n"
+    assert marks_of(text) == found
 
 
 @pytest.mark.skipif((sys.platform, platform.machine()) != ("linux", "x86_64"), reason="what the package exports is known of this platform")
@@ -89,7 +96,7 @@ def test_function_that_answers_otherwise_is_done_without(monkeypatch: pytest.Mon
 def load_afresh(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
     monkeypatch.setattr(compiled, "_folders", lambda: list(folders))
     compiled._loops.cache_clear()
-    assert compiled.look(b'a"') == compiled.SPECIAL
+    assert marks_of(b'a"\n') == compiled.SPECIAL
 
 
 @pytest.fixture
