@@ -87,6 +87,9 @@ FATES: Mapping[str, Fates] = MappingProxyType(
 # A few hundred rows each, whose outcome hangs on the other rows of their Id: counted anew.
 COUNTED_WHOLE = frozenset({"payers", "organizations", "providers"})
 
+# The transforms that give a patient's row its outcome; whom they looked at are the patients that a run touches.
+OF_PATIENTS = frozenset({"person", "observation_period"})
+
 Outcomes = dict[str, dict[str, int]]  # by source table and outcome: rows
 
 
@@ -198,10 +201,10 @@ def _outcome(fates: Fates, bits: int) -> str:
 
 
 def count_touched(connection: Connection, delta: Delta, *, is_after: bool) -> dict[str, Counter[str]]:
-    """Count the outcomes of the rows that an increment touches, in the publishing transaction.
+    """Count the outcomes of the rows that an increment touches; OF_PATIENTS have run.
 
     Args:
-        is_after: Whether image and CDM are changed already.
+        is_after: Whether image and CDM are changed already, in the publishing transaction.
     """
     path = committed_path(delta.schemas)
     touched = {table: rows for table in SOURCE_TABLES if (rows := _touched(delta, table, is_after=is_after)) is not None}
@@ -236,7 +239,7 @@ def _touched(delta: Delta, table: str, *, is_after: bool) -> sql.Composable | No
     if table in COUNTED_WHOLE:
         return sql.SQL("SELECT * FROM {}").format(name(delta.schemas.staging, table)) if is_after and table in delta.settled else None
     if table == "patients":
-        return _rows_of(delta, table, [_scoped(delta, one) for one in ("person", "observation_period") if one in delta.ran])
+        return _rows_of(delta, table, [_scoped(delta, one) for one in sorted(OF_PATIENTS & delta.ran)])
     if table == "imaging_studies":
         procedures = visible_rows(delta, SOURCE_TABLES["procedures"], ("encounter", "code", "start"))
         seen = [*visible_rows(delta, SOURCE_TABLES[table], SOURCE_TABLES[table].staged), *procedures]

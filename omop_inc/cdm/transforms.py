@@ -117,6 +117,11 @@ def code_views() -> list[SqlFile]:
     return [*views_of(views()[CODE_VIEW]), views()[CODE_VIEW]]
 
 
+def coded_sources() -> frozenset[str]:
+    """The source tables with codes that are looked up."""
+    return frozenset(all_reads(views()[CODE_VIEW])[0])
+
+
 def view_order() -> list[str]:
     """All shared views, each after those that it reads."""
     return list(TopologicalSorter({n: view.view_reads for n, view in views().items()}).static_order())

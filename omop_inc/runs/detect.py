@@ -49,6 +49,12 @@ class Seen:
         return self.delta is not None and bool(self.delta.new.total or self.delta.removed.total)
 
 
+def largest_first(seen: dict[str, Seen]) -> list[str]:
+    """The tables by falling file size, so that the last thread to end ends early."""
+    sizes = {t: one.file.path.stat().st_size if one.file else 0 for t, one in seen.items()}
+    return sorted(sizes, key=lambda t: -sizes[t])
+
+
 def detect(run: Run, snapshot: Snapshot, states: dict[str, TableState]) -> dict[str, Seen]:
     """Compare every file of a snapshot with the state; files that are as they were are read once and not hashed."""
 
@@ -60,9 +66,9 @@ def detect(run: Run, snapshot: Snapshot, states: dict[str, TableState]) -> dict[
                 counts.rows_new, counts.rows_removed = seen.delta.new.total, seen.delta.removed.total
         return seen
 
-    largest_first = sorted(SOURCE_TABLES, key=lambda table: -snapshot.files[table].identity[2] if table in snapshot.files else 0)
+    largest = sorted(SOURCE_TABLES, key=lambda table: -snapshot.files[table].identity[2] if table in snapshot.files else 0)
     with ThreadPoolExecutor(run.settings.workers, thread_name_prefix="hash") as pool:
-        seen = run.each("detect", largest_first, work)
+        seen = run.each("detect", largest, work)
     return {table: seen[table] for table in SOURCE_TABLES}
 
 

@@ -15,14 +15,14 @@ from omop_inc.cdm.cut_texts import count_cut_texts
 from omop_inc.cdm.publish import Written, compare_with_committed, exchange
 from omop_inc.cdm.quality.checker import Checked
 from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, route_full, routed_sources, routed_targets, run_full
-from omop_inc.cdm.transforms import CODE_VIEW, all_reads, transforms, views, waits
+from omop_inc.cdm.transforms import all_reads, coded_sources, transforms, waits
 from omop_inc.crew import Crew
 from omop_inc.errors import CheckFailed
 from omop_inc.runs import accounting, checking, guards
 from omop_inc.runs.context import Run
-from omop_inc.runs.detect import Seen, digest_snapshot
+from omop_inc.runs.detect import Seen, digest_snapshot, largest_first
 from omop_inc.runs.increment import tell_codes
-from omop_inc.runs.loading import Loaded, largest_first, load
+from omop_inc.runs.loading import Loaded, load
 from omop_inc.runs.publishing import Outcome, publishing
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store import apply, fates, history, intake
@@ -173,7 +173,7 @@ def _needs(transform: str, routed: list[str], *, is_guarded: bool) -> set[str]:
 
 def _coded(kind: str) -> Iterable[str]:
     """The source tables in which codes, units or answers are looked for."""
-    return all_reads(views()[CODE_VIEW])[0] if kind == "code" else ("observations",)
+    return coded_sources() if kind == "code" else ("observations",)
 
 
 def _gather(run: Run, kind: str) -> int:

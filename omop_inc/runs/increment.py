@@ -4,7 +4,9 @@ Belongs here: the order of an increment's steps. Does not: detecting (detect.py)
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +20,11 @@ from omop_inc.cdm.publish import Written, apply_difference
 from omop_inc.cdm.quality.checker import Checked
 from omop_inc.cdm.results import run_increment
 from omop_inc.cdm.scope import gather_routed
-from omop_inc.cdm.transforms import transforms, waits
+from omop_inc.cdm.transforms import coded_sources, transforms, waits
 from omop_inc.errors import StateMismatchError
 from omop_inc.runs import accounting, checking, guards
 from omop_inc.runs.context import Run
-from omop_inc.runs.detect import Seen
+from omop_inc.runs.detect import Seen, largest_first
 from omop_inc.runs.publishing import Outcome, publishing
 from omop_inc.runs.scaffold import ready_scaffold
 from omop_inc.source.deltas import select_new
@@ -37,22 +39,47 @@ from omop_inc.telling.summary import SourceCounts
 
 # Transforms whose rows follow the run's parameters as well.
 OF_PARAMETERS = frozenset({"cdm_source", "metadata"})
+# Steps of the graphs that belong to no table.
+_RESOLVED, _COUNTED = "codes-resolved", "account-before"
+
+# What touched rows were, by source table and outcome; None where all must be counted anew.
+Explained = dict[str, Counter[str]] | None
 
 
 def increment(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     """Bring the CDM from the last snapshot to this one."""
     run.ahead.begin(lambda: ready_scaffold(run))  # a change of vocabulary alone: no file made detection begin it
     run.ahead.wait()
+    delta = _settle(run, seen, outcome)
+    explained = _transform_all(run, delta)
+    checked = checking.check_increment(run, delta)
+    _publish(run, seen, delta, outcome, checked, explained)
+
+
+def _settle(run: Run, seen: dict[str, Seen], outcome: Outcome) -> Delta:
+    """Stage what changed, settle it and resolve the codes in use, each as soon as what it needs is there; then guard against losses.
+
+    Returns:
+        What the transforms share.
+    """
     changed = [table for table, one in seen.items() if one.is_changed]
-    run.each("stage", changed, lambda table: stage(run, seen[table]))
-    settled = settle(run, changed)
+    with run.database.connection() as connection:
+        settled = fates.reached(changed, fates.held_tables(connection, run.schemas))
+    delta = _delta(run, set(settled), outcome)
+    work: dict[str, Callable[[], None]] = {
+        **{f"stage-{table}": partial(stage, run, seen[table]) for table in largest_first(seen) if table in changed},
+        **{f"settle-{table}": partial(_settle_table, run, SOURCE_TABLES[table], settled) for table in settled},
+        _RESOLVED: partial(_resolve, run, outcome),
+    }
+    after = {
+        **{f"settle-{table}": {f"stage-{table}", *(f"settle-{parent}" for parent in fates.above()[table])} for table in settled},
+        _RESOLVED: {f"settle-{table}" for table in coded_sources()},
+    }
+    run.each("settle", list(work), lambda item: work[item](), after)
     if run.settings.mode == "snapshot":
         with run.recorder.step("guard"):
             guards.check_losses(run, seen, outcome.snapshot_digest, is_full=False, tables=changed)
-    delta = _prepare_transforms(run, settled, outcome)
-    run.each("transform", list(waits()), lambda transform: _transform(run, delta, transform), waits())
-    checked = checking.check_increment(run, delta)
-    _publish(run, seen, delta, outcome, checked)
+    return delta
 
 
 def stage(run: Run, seen: Seen) -> None:
@@ -95,19 +122,8 @@ def _note_kept(connection: Connection, schemas: Schemas, seen: Seen) -> None:
     execute(connection, sql.SQL("ANALYZE {}").format(kept))
 
 
-def settle(run: Run, changed: list[str]) -> set[str]:
-    """Give ids and fates to all candidates, parents before children.
-
-    Returns:
-        The tables whose staged image will change.
-    """
-    with run.database.connection() as connection:
-        settled = fates.reached(changed, fates.held_tables(connection, run.schemas))
-    run.each("settle", settled, lambda table: _settle(run, SOURCE_TABLES[table], settled), fates.above())
-    return set(settled)
-
-
-def _settle(run: Run, table: SourceTable, settled: list[str]) -> None:
+def _settle_table(run: Run, table: SourceTable, settled: list[str]) -> None:
+    """Give ids and fates to all candidates of a table; its parents have theirs."""
     with run.recorder.step("settle", table.name) as counts, run.database.connection() as connection:
         fates.forget_decisions(connection, run.schemas, table)
         pairing.assign_row_ids(connection, run.schemas, table)
@@ -119,13 +135,17 @@ def _settle(run: Run, table: SourceTable, settled: list[str]) -> None:
         counts.rows_removed = moves.left - moves.changed
 
 
-def _prepare_transforms(run: Run, settled: set[str], outcome: Outcome) -> Delta:
-    """Make what the transforms share: parameters, codes, and which persons' rows go where."""
+def _delta(run: Run, settled: set[str], outcome: Outcome) -> Delta:
+    """What the transforms share: the tables whose staged image will change, and which transforms look at everything."""
     last = run.last
     assert last is not None
     whole = lookups.whole_transforms(last.fingerprint, run.made_under)
     is_other = last.fingerprint != run.made_under or outcome.snapshot_date != last.snapshot_date
-    delta = Delta(schemas=run.schemas, settled=settled, whole=whole, forced=OF_PARAMETERS if is_other else frozenset())
+    return Delta(schemas=run.schemas, settled=settled, whole=whole, forced=OF_PARAMETERS if is_other else frozenset())
+
+
+def _resolve(run: Run, outcome: Outcome) -> None:
+    """Write the parameters, resolve the codes in use, and note which persons' rows go where."""
     with run.recorder.step("codes") as counts, run.database.connection() as connection:
         parameters = lookups.read_parameters(connection, run.schemas, outcome.snapshot_date, run.settings.time_zone)
         lookups.write_parameters(connection, run.schemas, parameters)
@@ -135,7 +155,6 @@ def _prepare_transforms(run: Run, settled: set[str], outcome: Outcome) -> Delta:
         counts.rows_in = report.codes
         gather_routed(connection, run.schemas)
     tell_codes(run, report)
-    return delta
 
 
 def tell_codes(run: Run, report: CodeMapReport) -> None:
@@ -154,6 +173,24 @@ def tell_codes(run: Run, report: CodeMapReport) -> None:
         run.summary.warnings.append(f"OMOP_INC_UNITS names codes that are not UCUM's, lines without effect: {', '.join(report.missing_ucum)}.")
 
 
+def _transform_all(run: Run, delta: Delta) -> Explained:
+    """Run the transforms; where a worker is free at last, what the touched rows were is counted meanwhile.
+
+    Returns:
+        These counts.
+    """
+    found: list[Explained] = []
+
+    def work(item: str) -> None:
+        if item == _COUNTED:
+            found.append(_count_before(run, delta))
+        else:
+            _transform(run, delta, item)
+
+    run.each("transform", [*waits(), _COUNTED], work, {**waits(), _COUNTED: outcomes.OF_PATIENTS})
+    return found[-1]
+
+
 def _transform(run: Run, delta: Delta, transform: str) -> None:
     with run.recorder.step("transform", transform) as counts:
         result = run_increment(run.database, delta, transform)
@@ -165,12 +202,11 @@ def _transform(run: Run, delta: Delta, transform: str) -> None:
         delta.changed.add(transform)
 
 
-def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome, checked: Checked | None) -> None:
+def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome, checked: Checked | None, explained: Explained) -> None:
     """The publishing transaction of an increment."""
     with run.recorder.step("publish") as counts, publishing(run, outcome) as generation:
         connection, schemas = run.raw, run.schemas
         before = accounting.count_held(connection, schemas)
-        explained = _count_before(run, delta)
         for table in SOURCE_TABLES:
             if table in delta.settled:
                 history.note_delta(connection, schemas, SOURCE_TABLES[table], generation)
@@ -221,16 +257,16 @@ def _account(run: Run, seen: dict[str, Seen], delta: Delta, before: dict[str, ac
     return loaded, after
 
 
-def _count_before(run: Run, delta: Delta) -> dict[str, Counter[str]] | None:
+def _count_before(run: Run, delta: Delta) -> Explained:
     """What the rows that the run touches were; None where all must be counted anew: other codes, or counts of an older store."""
     assert run.last is not None
     if delta.whole or not run.last.summary.get("outcomes"):
         return None
-    with run.recorder.step("account"):
-        return outcomes.count_touched(run.raw, delta, is_after=False)
+    with run.recorder.step("account", "before"), run.database.connection() as connection:
+        return outcomes.count_touched(connection, delta, is_after=False)
 
 
-def _account_outcomes(run: Run, delta: Delta, before: dict[str, Counter[str]] | None, loaded: dict[str, int]) -> None:
+def _account_outcomes(run: Run, delta: Delta, before: Explained, loaded: dict[str, int]) -> None:
     """Count what became of the loaded rows, and stop if one is lost; image and CDM are as they will be."""
     assert run.last is not None
     if before is None:

@@ -33,12 +33,6 @@ class Loaded:
     seen: Seen  # with what reading the file told
 
 
-def largest_first(seen: dict[str, Seen]) -> list[str]:
-    """The tables by falling file size, so that the last thread to end ends early."""
-    sizes = {t: one.file.path.stat().st_size if one.file else 0 for t, one in seen.items()}
-    return sorted(sizes, key=lambda t: -sizes[t])
-
-
 def load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
     """Load one source table into the image beside, and index it while others are loaded."""
     loaded = _load(run, seen, ids, crew)
