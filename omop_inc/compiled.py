@@ -24,6 +24,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from omop_inc.process import release_pages
+
 # What stands anywhere in a block: a quote, carriage return or zero byte; a backslash; a byte above 127.
 SPECIAL, ESCAPED, NOT_ASCII = 1, 2, 4
 # How a run of fields is folded; ABSENT stands for columns that a file lacks.
@@ -148,7 +150,9 @@ def _loops() -> dict[str, Any]:
     if code is None:
         code = compile_loops(target)
         _keep(paths, code)
-    return _load(code, target)
+    loops = _load(code, target)
+    release_pages("libllvmlite")  # 150 MB, of which starting and linking touch 40 that nothing needs any more
+    return loops
 
 
 def _target() -> Any:

@@ -76,12 +76,17 @@ def create_result_tables(connection: Connection, schemas: Schemas) -> None:
             execute(connection, statement.format(name(schemas.run, f"{kind}_{transform}"), result))
 
 
-def run_increment(database: Database, delta: Delta, transform: str) -> Result:
-    """Run one transform for its affected persons, in one transaction on a connection of its own."""
+def run_increment(database: Database, delta: Delta, transform: str, *, is_again: bool = False) -> Result:
+    """Run one transform for its affected persons, in one transaction on a connection of its own.
+
+    Args:
+        is_again: Whether a try before may have left rows.
+    """
     schemas, table = delta.schemas, cdm_tables()[transform]
     result = name(schemas.result, transform)
     with database.connection() as connection:
-        _empty(connection, schemas, transform)
+        if is_again:
+            _empty(connection, schemas, transform)
         persons = build_scope(connection, delta, transform)
         if not persons:
             return Result()
@@ -96,7 +101,7 @@ def run_increment(database: Database, delta: Delta, transform: str) -> Result:
 
 
 def _empty(connection: Connection, schemas: Schemas, transform: str) -> None:
-    """Empty what a try whose COMMIT was not answered may have left; a no-op at the first."""
+    """Empty what a try whose COMMIT was not answered may have left."""
     tables = [name(schemas.result, transform), *(name(schemas.run, f"{kind}_{transform}") for kind in ("gone", "added"))]
     if has_person(transform) or transforms()[transform].dimension:
         tables.append(name(schemas.run, scope_name(transform)))

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from omop_inc.cdm import local_time
 from omop_inc.cdm.delta import Delta
 from omop_inc.cdm.quality import queries, rows
-from omop_inc.cdm.quality.catalogue import read_catalogue
+from omop_inc.cdm.quality.catalogue import Catalogue, read_catalogue
 from omop_inc.cdm.quality.checker import Checked, Checker, Part
 from omop_inc.cdm.quality.conditions import moves_with_time
 from omop_inc.cdm.quality.facts import Check, fact_checks
@@ -52,28 +52,46 @@ def homes(schemas: Schemas, built: Iterable[str] = ()) -> dict[str, str]:
     }
 
 
-def check_increment(run: Run, delta: Delta) -> Checked | None:
+@dataclass(frozen=True, kw_only=True)
+class Committed:
+    """What checks need of the committed state, which may be read while transforms run."""
+
+    stored: Mapping[str, StoredResult]  # current results by check
+    catalogue: Catalogue
+
+
+def read_committed(run: Run) -> Committed | None:
+    """Read what the checks of an increment need; None if it makes none."""
+    if run.settings.checks == "off":
+        return None
+    with run.recorder.step("check", "before"), run.database.connection() as connection:
+        stored = check_ledger.read_current(connection, run.schemas)
+        return Committed(stored=stored, catalogue=read_catalogue(connection, homes(run.schemas)))
+
+
+def check_increment(run: Run, delta: Delta, committed: Committed | None) -> Checked | None:
     """Check what an increment is about to publish.
+
+    Args:
+        committed: From `read_committed`.
 
     Raises:
         CheckFailed: If a check marked fail finds too many rows and the settings heed it.
     """
-    if run.settings.checks == "off":
+    if committed is None:
         return None
     assert run.last is not None
     with run.recorder.step("check") as counts, run.database.connection() as connection:
-        stored = check_ledger.read_current(connection, run.schemas)
         moved = rows.note_moves(connection, run.schemas, delta.changed, LOOKED_UP)
-        catalogue = read_catalogue(connection, homes(run.schemas))
         counts.rows_in = len(delta.changed)
     changes = rows.Changes(tables=frozenset(delta.changed), moved=moved)
     checker = Checker(
         database=run.database,
-        world=rows.World(schemas=run.schemas, state="after", catalogue=catalogue, changes=changes, time_zone=run.settings.time_zone),
+        world=rows.World(schemas=run.schemas, state="after", catalogue=committed.catalogue, changes=changes, time_zone=run.settings.time_zone),
         today=datetime.now(UTC).date(),
         queries=queries.check_queries(run.settings.checks_dir),
         delta=delta,
-        stored=stored,
+        stored=committed.stored,
         anew=run.last.fingerprint.get("vocabulary") != run.made_under["vocabulary"] or _time_zone(run.last) != run.settings.time_zone,
     )
     with run.recorder.step("check"), run.database.connection() as connection:

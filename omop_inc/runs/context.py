@@ -72,6 +72,7 @@ class Run:
     last: ledger.LastRun | None = None
     made_under: dict[str, str] = field(default_factory=dict)
     ahead: Ahead = field(default_factory=Ahead)
+    tried: set[str] = field(default_factory=set)  # what has begun, so that what a try before left is known
 
     @property
     def builds_beside(self) -> bool:
@@ -83,6 +84,12 @@ class Run:
         """The session's own psycopg connection."""
         connection: Any = self.session.connection.driver_connection
         return connection  # type: ignore[no-any-return]
+
+    def is_again(self, item: str) -> bool:
+        """Whether a piece of work begins anew: its try before may have committed without an answer, and what it left must go."""
+        is_again = item in self.tried
+        self.tried.add(item)
+        return is_again
 
     def each(self, step: str, tables: list[str], work: Callable[[str], Any], after: After | None = None) -> dict[str, Any]:
         """Carry out a step for several tables, each after those that it must wait for."""

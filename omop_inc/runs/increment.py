@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ from omop_inc.telling.summary import SourceCounts
 # Transforms whose rows follow the run's parameters as well.
 OF_PARAMETERS = frozenset({"cdm_source", "metadata"})
 # Steps of the graphs that belong to no table.
-_RESOLVED, _COUNTED = "codes-resolved", "account-before"
+_RESOLVED, _COUNTED, _READ = "codes-resolved", "account-before", "check-before"
 
 # What touched rows were, by source table and outcome; None where all must be counted anew.
 Explained = dict[str, Counter[str]] | None
@@ -51,9 +52,9 @@ def increment(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     run.ahead.begin(lambda: ready_scaffold(run))  # a change of vocabulary alone: no file made detection begin it
     run.ahead.wait()
     delta = _settle(run, seen, outcome)
-    explained = _transform_all(run, delta)
-    checked = checking.check_increment(run, delta)
-    _publish(run, seen, delta, outcome, checked, explained)
+    aside = _transform_all(run, delta)
+    checked = checking.check_increment(run, delta, aside[_READ])
+    _publish(run, seen, delta, outcome, checked, aside[_COUNTED])
 
 
 def _settle(run: Run, seen: dict[str, Seen], outcome: Outcome) -> Delta:
@@ -87,8 +88,9 @@ def stage(run: Run, seen: Seen) -> None:
     table, schemas = SOURCE_TABLES[seen.table], run.schemas
     assert seen.delta is not None and seen.hashes is not None
     with run.recorder.step("stage", seen.table) as counts:
-        with run.database.connection() as connection:
-            intake.empty_intake_tables(connection, schemas, table)
+        if run.is_again(f"stage-{table.name}"):
+            with run.database.connection() as connection:
+                intake.empty_intake_tables(connection, schemas, table)
         if seen.file is not None and seen.delta.new.total:
             want = select_new(seen.hashes, seen.delta.new)
             taken = intake.stage_delta(run.database, schemas, seen.file, want, run.settings.chunk_rows, seen.places)
@@ -125,7 +127,8 @@ def _note_kept(connection: Connection, schemas: Schemas, seen: Seen) -> None:
 def _settle_table(run: Run, table: SourceTable, settled: list[str]) -> None:
     """Give ids and fates to all candidates of a table; its parents have theirs."""
     with run.recorder.step("settle", table.name) as counts, run.database.connection() as connection:
-        fates.forget_decisions(connection, run.schemas, table)
+        if run.is_again(f"settle-{table.name}"):
+            fates.forget_decisions(connection, run.schemas, table)
         pairing.assign_row_ids(connection, run.schemas, table)
         fates.gather_candidates(connection, run.schemas, table, settled)
         fates.decide(connection, run.schemas, table, settled)
@@ -173,27 +176,23 @@ def tell_codes(run: Run, report: CodeMapReport) -> None:
         run.summary.warnings.append(f"OMOP_INC_UNITS names codes that are not UCUM's, lines without effect: {', '.join(report.missing_ucum)}.")
 
 
-def _transform_all(run: Run, delta: Delta) -> Explained:
-    """Run the transforms; where a worker is free at last, what the touched rows were is counted meanwhile.
+def _transform_all(run: Run, delta: Delta) -> dict[str, Any]:
+    """Run the transforms; where a worker is free at last, what checks and accounts need of the committed state is read meanwhile.
 
     Returns:
-        These counts.
+        What was read, by _COUNTED and _READ.
     """
-    found: list[Explained] = []
+    aside: dict[str, Callable[[], Any]] = {_COUNTED: partial(_count_before, run, delta), _READ: partial(checking.read_committed, run)}
 
-    def work(item: str) -> None:
-        if item == _COUNTED:
-            found.append(_count_before(run, delta))
-        else:
-            _transform(run, delta, item)
+    def work(item: str) -> Any:
+        return aside[item]() if item in aside else _transform(run, delta, item)
 
-    run.each("transform", [*waits(), _COUNTED], work, {**waits(), _COUNTED: outcomes.OF_PATIENTS})
-    return found[-1]
+    return run.each("transform", [*waits(), *aside], work, {**waits(), _COUNTED: outcomes.OF_PATIENTS})
 
 
 def _transform(run: Run, delta: Delta, transform: str) -> None:
     with run.recorder.step("transform", transform) as counts:
-        result = run_increment(run.database, delta, transform)
+        result = run_increment(run.database, delta, transform, is_again=run.is_again(transform))
         counts.rows_in, counts.rows_new, counts.rows_removed = result.persons, result.added, result.gone
         counts.rows_written = result.rows
     if result.persons:

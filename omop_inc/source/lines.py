@@ -84,10 +84,6 @@ class Lines:
         data, ends = bytes(self.data), self.ends.tolist()
         return [data[start:end] for start, end in zip([0, *(end + 1 for end in ends)], ends, strict=False)]
 
-    def array(self) -> npt.NDArray[np.uint8]:
-        """The bytes as numbers."""
-        return np.frombuffer(self.data, dtype=np.uint8) if isinstance(self.data, bytes) else self.data
-
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:

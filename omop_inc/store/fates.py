@@ -45,7 +45,7 @@ def reached(changed: Iterable[str], held: Iterable[str]) -> list[str]:
 
 
 def forget_decisions(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
-    """Take back what a try whose COMMIT was not answered may have decided; a no-op at the first."""
+    """Take back what a try whose COMMIT was not answered may have decided."""
     execute(connection, sql.SQL("DELETE FROM {} WHERE origin <> 'incoming'").format(name(schemas.run, table.name + "_candidate")))
     for suffix in ("_in", "_out", "_held_in", "_held_out"):
         execute(connection, sql.SQL("DELETE FROM {}").format(name(schemas.run, table.name + suffix)))

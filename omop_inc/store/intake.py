@@ -134,7 +134,7 @@ def create_delta_tables(connection: Connection, schemas: Schemas, table: SourceT
 
 
 def empty_intake_tables(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
-    """Empty what an earlier try of the step may have left; a no-op at the first."""
+    """Empty what an earlier try of the step may have left."""
     for bad in ("bad_record", "bad_leave"):
         execute(connection, sql.SQL("DELETE FROM {} WHERE source_table = %s").format(name(schemas.run, bad)), (table.name,))
     for suffix in ("_candidate", "_leave", "_kept"):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +25,24 @@ def test_the_command_line_begins_in_a_settled_process(own: dict[str, str], used:
     environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"} | own
     done = subprocess.run([sys.executable, "-c", LOOK], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["100000", used, "False"]
+
+
+# A library that is loaded, whose code is called again behind it.
+RELEASE = """
+from pathlib import Path
+import llvmlite.binding as llvm
+from omop_inc.process import release_pages
+def resident():
+    return next(int(line.split()[1]) for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if line.startswith("Rss:"))
+before = resident()
+released = release_pages("libllvmlite")
+after = resident()
+llvm.initialize_native_target()
+print(released > 1 << 20, before - after > 10_000, llvm.get_host_cpu_name() != "", release_pages("no such library"))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux tells what lies in memory")
+def test_pages_of_a_library_are_given_back_and_come_again() -> None:
+    done = subprocess.run([sys.executable, "-c", RELEASE], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True", "True", "0"]
