@@ -113,7 +113,7 @@ def put_tuples(
     hashes: NDArray[np.uint64],
     ids: NDArray[np.int64] | None,
     kinds: bytes,
-) -> bytes | None:
+) -> memoryview | None:
     """Write lines as the tuples of a binary COPY, each behind its id and its hash; a field of no byte is NULL.
 
     Args:
@@ -134,7 +134,7 @@ def put_tuples(
     pairs = np.ascontiguousarray(hashes, dtype=np.uint64)
     described = (_at(chosen), len(rows), source, len(lines), _at(places), _at(pairs), _at(numbers), ids is not None)
     used = _loops()["put_tuples"](*described, kinds, len(kinds), _at(target))
-    return None if used < 0 else target[:used].tobytes()
+    return None if used < 0 else memoryview(target)[:used]
 
 
 def _at(array: NDArray[Any]) -> int:

@@ -35,7 +35,7 @@ class Copier:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end(kind, error, trace)
 
-    def write(self, statement: sql.Composed, data: bytes, *, is_binary: bool = False) -> None:
+    def write(self, statement: sql.Composed, data: bytes | memoryview, *, is_binary: bool = False) -> None:
         """Write whole rows to a COPY statement's target; of a binary COPY the tuples alone."""
         if not data:
             return

@@ -104,7 +104,9 @@ def binary_copy_statement(target: sql.Composable, names: Sequence[str]) -> sql.C
     return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(target, columns(list(names)))
 
 
-def row_tuples(table: SourceTable, ids: NDArray[np.int64] | None, hashes: NDArray[np.uint64], lines: Lines, rows: NDArray[np.int64]) -> bytes | None:
+def row_tuples(
+    table: SourceTable, ids: NDArray[np.int64] | None, hashes: NDArray[np.uint64], lines: Lines, rows: NDArray[np.int64]
+) -> memoryview | None:
     """Put id and hash before each record, for a binary COPY; without ids the id stays NULL.
 
     Args:
