@@ -134,7 +134,7 @@ def put_tuples(
     pairs = np.ascontiguousarray(hashes, dtype=np.uint64)
     described = (_at(chosen), len(rows), source, len(lines), _at(places), _at(pairs), _at(numbers), ids is not None)
     used = _loops()["put_tuples"](*described, kinds, len(kinds), _at(target))
-    return None if used < 0 else memoryview(target)[:used]
+    return None if used < 0 else target[:used].data
 
 
 def _at(array: NDArray[Any]) -> int:
