@@ -54,8 +54,9 @@ def release_pages(library: str) -> int:
 
 
 def _of_file(mapping: str, library: str) -> tuple[int, int]:
-    """Address and size of a mapping, if it is the library's and no page of it was altered; else no size."""
+    """Address and size of a mapping, if it is the library's, and no page of it was or can be altered; else no size."""
     head, _, facts = mapping.partition("\n")
-    start, end = (int(place, 16) for place in head.split()[0].split("-"))
-    is_clean = re.search(r"^Anonymous: +0 kB$", facts, re.MULTILINE) is not None
-    return start, end - start if library in head and is_clean else 0
+    places, rights = head.split()[:2]
+    start, end = (int(place, 16) for place in places.split("-"))
+    is_of_file = library in head and "w" not in rights and re.search(r"^Anonymous: +0 kB$", facts, re.MULTILINE) is not None
+    return start, end - start if is_of_file else 0
