@@ -44,7 +44,7 @@ _TUPLE_BYTES, _FIELD_BYTES = 34, 14
 # The optimisation with which C compilers build releases.
 _OPTIMISATION = 3
 
-_SOURCE = Path(__file__).with_name("loops.py")
+_CALLER, _SOURCE = Path(__file__), Path(__file__).with_name("loops.py")
 # Of each loop the number of its arguments: all are 64 bits, addresses and numbers.
 _ARGUMENTS = {"cut_lines": 13, "put_rows": 8, "put_tuples": 11}
 
@@ -165,9 +165,17 @@ def _target() -> Any:
 
 
 def _key(target: Any) -> str:
-    """What the machine code follows from: the loops, the compiler, the processor."""
+    """What the machine code follows from: the loops and the constants that they take from here, the compiler, the processor."""
     features = llvm.get_host_cpu_features().flatten()
-    parts = (_SOURCE.read_text(), llvmlite.__version__, platform.python_version(), target.triple, llvm.get_host_cpu_name(), features)
+    parts = (
+        _SOURCE.read_text(),
+        _CALLER.read_text(),
+        llvmlite.__version__,
+        platform.python_version(),
+        target.triple,
+        llvm.get_host_cpu_name(),
+        features,
+    )
     return xxhash.xxh3_128_hexdigest("\0".join(parts).encode())
 
 

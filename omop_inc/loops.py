@@ -228,13 +228,17 @@ def _put_word(target, word, count):
 
 
 @_loop
+def _count_digits(place, end):
+    """How many decimal digits stand from a place on."""
+    at = place
+    while at < end and _DIGIT_0 <= _byte_at(at) <= _DIGIT_9:
+        at += 1
+    return at - place
+
+
+@_loop
 def _is_year(place, size):
-    if size != _YEAR_BYTES:
-        return False
-    for at in range(place, place + size):  # noqa: SIM110 - as above
-        if _byte_at(at) < _DIGIT_0 or _byte_at(at) > _DIGIT_9:
-            return False
-    return True
+    return size == _YEAR_BYTES and _count_digits(place, place + size) == size
 
 
 @_loop
@@ -425,15 +429,6 @@ def _digits(place, count):
             return -1
         number = 10 * number + digit
     return number
-
-
-@_loop
-def _count_digits(place, end):
-    """How many decimal digits stand from a place on."""
-    at = place
-    while at < end and _DIGIT_0 <= _byte_at(at) <= _DIGIT_9:
-        at += 1
-    return at - place
 
 
 @_loop

@@ -130,3 +130,13 @@ def test_another_processor_has_loops_of_its_own(monkeypatch: pytest.MonkeyPatch)
     ours = compiled._key(target)
     monkeypatch.setattr(compiled.llvm, "get_host_cpu_name", lambda: "generic")
     assert compiled._key(target) != ours
+
+
+@pytest.mark.parametrize("source", ["_SOURCE", "_CALLER"])
+def test_other_loops_or_constants_are_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    target = compiled._target()
+    ours = compiled._key(target)
+    changed = tmp_path / "changed.py"
+    changed.write_text(getattr(compiled, source).read_text() + "# changed\n")
+    monkeypatch.setattr(compiled, source, changed)
+    assert compiled._key(target) != ours
