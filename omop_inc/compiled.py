@@ -1,7 +1,7 @@
 """The compiled loops: kept as machine code, loaded and called.
 
-Belongs here: compiling loops.py once for a machine, keeping and loading what came of it, handing it arrays. Does not: the loops
-themselves (loops.py); what a line, a record or a hash is (source/lines.py, source/hashing.py).
+Belongs here: compiling the loops once for a machine, keeping and loading what came of it, handing it arrays. Does not: the loops
+themselves (loops); what a line, a record or a hash is (source/lines.py, source/hashing.py).
 
 numba compiles the loops when a machine first needs them (3 s), and llvmlite, on which numba stands, loads the machine code in every
 later process (0.05 s; numba itself would take 0.4 s). They are called without the interpreter's lock. Only a process that reads the
@@ -33,20 +33,24 @@ ABSENT, KEPT, METHOD, PERIOD_START, PERIOD_END = -1, 0, 1, 2, 3
 FOLDED = {"method": METHOD, "period_start": PERIOD_START, "period_end": PERIOD_END}
 # Bytes by which a fold lengthens a field at most: a year becomes an instant.
 FOLD_GROWTH = 16
-# The types of fields in a binary COPY.
-TEXT, UUID, DATE, TIMESTAMP, INTEGER, NUMERIC = range(6)
+# The types of fields in a binary COPY; of what is UNREAD, no byte is looked at. REQUIRED is or-ed to the type of what may not be empty.
+TEXT, UUID, DATE, TIMESTAMP, INTEGER, NUMERIC, UNREAD = range(7)
+REQUIRED = 8
 KINDS = {"text": TEXT, "uuid": UUID, "date": DATE, "timestamp": TIMESTAMP, "integer": INTEGER, "numeric": NUMERIC}
 # Bytes that stand before a line in COPY at most: an id of 19 digits, a hash, two commas.
 _HEAD_BYTES = 53
 # The same in a binary COPY: the number of fields, an id and a hash with their lengths; and what a field is longer than its text,
 # with its length: a number of one digit takes ten bytes.
 _TUPLE_BYTES, _FIELD_BYTES = 34, 14
+# Bytes of a value at most, but a text's.
+_VALUE_BYTES = 64
 # The optimisation with which C compilers build releases.
 _OPTIMISATION = 3
 
-_CALLER, _SOURCE = Path(__file__), Path(__file__).with_name("loops.py")
+_CALLER = Path(__file__)
+_SOURCES = (_CALLER, *(_CALLER.with_name("loops") / f"{name}.py" for name in ("__init__", "primitives", "cutting", "copying")))
 # Of each loop the number of its arguments: all are 64 bits, addresses and numbers.
-_ARGUMENTS = {"cut_lines": 13, "put_rows": 8, "put_tuples": 11}
+_ARGUMENTS = {"cut_lines": 13, "put_rows": 8, "put_tuples": 11, "are_plain": 7}
 
 
 class Cut(NamedTuple):
@@ -137,6 +141,19 @@ def put_tuples(
     return None if used < 0 else target[:used].data
 
 
+def are_plain(lines: bytes | NDArray[np.uint8], ends: NDArray[np.int64], kinds: bytes) -> bool:
+    """Say whether put_tuples writes every one of some lines; it may be no for lines that are right.
+
+    Args:
+        lines: Lines with their line ends, without quotes.
+        ends: Where each ends.
+        kinds: The type of each field, UNREAD instead of TEXT; REQUIRED or-ed to it where it may not be empty.
+    """
+    room = np.empty(len(kinds) * (_FIELD_BYTES + _VALUE_BYTES), dtype=np.uint8)
+    source, places = lines if isinstance(lines, bytes) else _at(lines), np.ascontiguousarray(ends, dtype=np.int64)
+    return bool(_loops()["are_plain"](len(places), source, len(lines), _at(places), kinds, len(kinds), _at(room)))
+
+
 def _at(array: NDArray[Any]) -> int:
     return int(array.ctypes.data)
 
@@ -168,8 +185,7 @@ def _key(target: Any) -> str:
     """What the machine code follows from: the loops and the constants that they take from here, the compiler, the processor."""
     features = llvm.get_host_cpu_features().flatten()
     parts = (
-        _SOURCE.read_text(),
-        _CALLER.read_text(),
+        *(source.read_text() for source in _SOURCES),
         llvmlite.__version__,
         platform.python_version(),
         target.triple,
@@ -181,7 +197,7 @@ def _key(target: Any) -> str:
 
 def _folders() -> list[Path]:
     """Where machine code may be kept: beside Python's own compiled files, else in the user's folder for caches."""
-    folders = [Path(importlib.util.cache_from_source(str(_SOURCE))).parent]
+    folders = [Path(importlib.util.cache_from_source(str(_CALLER))).parent]
     home, caches = os.environ.get("HOME"), os.environ.get("XDG_CACHE_HOME")
     if home or caches:
         folders.append(Path(caches or f"{home}/.cache") / "omop_inc")

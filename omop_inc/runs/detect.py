@@ -5,7 +5,6 @@ itself (source/hashing.py) and the state's format (store/state.py).
 """
 
 import dataclasses
-import importlib
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -82,7 +81,7 @@ def detect_file(run: Run, pool: Executor, table: str, file: SourceFile | None, b
     digest = digest_file(file) if may_be_same or file.expected_sha256 is not None else None
     if may_be_same and digest is not None and digest.digest == before.file_digest:
         return Seen(table=table, file=file, before=before, digest=digest.digest, rows=before.rows, hash_sum=before.hash_sum)
-    run.ahead.begin(lambda: _make_ready(run))
+    run.ahead.begin(lambda: ready_scaffold(run))
     found, digest = _hash_file(file, pool, digest)
     with run.database.connection() as connection:
         known = read_hashes(connection, run.schemas, table)
@@ -100,12 +99,6 @@ def detect_file(run: Run, pool: Executor, table: str, file: SourceFile | None, b
         places=None if digest.has_quotes or file.is_compressed else found.places,
         delta=delta,
     )
-
-
-def _make_ready(run: Run) -> None:
-    """Prepare while files are read what follows if they differ: the tables of an increment, and the libraries that check records."""
-    ready_scaffold(run)
-    importlib.import_module("omop_inc.source.validation")
 
 
 def _hash_file(file: SourceFile, pool: Executor, digest: FileDigest | None) -> tuple[Hashes, FileDigest]:

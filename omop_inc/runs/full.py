@@ -5,8 +5,10 @@ Does not: increments (increment.py).
 """
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from psycopg import sql
 
@@ -16,7 +18,6 @@ from omop_inc.cdm.publish import Written, compare_with_committed, exchange
 from omop_inc.cdm.quality.checker import Checked
 from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, route_full, routed_sources, routed_targets, run_full
 from omop_inc.cdm.transforms import all_reads, coded_sources, transforms, waits
-from omop_inc.crew import Crew
 from omop_inc.errors import CheckFailed
 from omop_inc.runs import accounting, checking, guards
 from omop_inc.runs.context import Run
@@ -30,8 +31,8 @@ from omop_inc.store.db import execute
 from omop_inc.store.row_ids import read_row_ids, write_row_ids
 from omop_inc.store.state import TableState, adopt_next_base, create_next_base, write_table_state
 
-# Two steps of the graph that belong to no table.
-_RESOLVED, _GUARDED = "codes-resolved", "guard-losses"
+# Steps of the graph that belong to no table.
+_RESOLVED, _GUARDED, _PREPARED = "codes-resolved", "guard-losses", "check-before"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +43,21 @@ class Built:
     loaded: dict[str, Loaded]
     staged: dict[str, int]  # rows that are settled as loaded, by source table
     written: dict[str, Written]  # by CDM table: the difference to the committed rows
+    checks: checking.BuiltChecks
 
 
 def full_load(run: Run, seen: dict[str, Seen], outcome: Outcome) -> None:
     """Build image and CDM beside from the snapshot (or, in append mode, from the image) and exchange them."""
     built = build_beside(run, seen, outcome)
     run.summary.cdm_tables = {table: dict(vars(written)) for table, written in built.written.items()}
-    _publish(run, built, outcome, checking.check_built(run))
+    _publish(run, built, outcome, built.checks.conclude())
 
 
-def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: bool = True, expected: str | None = None) -> Built:
-    """Build image and CDM of a snapshot beside the committed ones, with the ids of all rows that the store knows.
+def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, to_publish: bool = True, expected: str | None = None) -> Built:
+    """Build image and CDM of a snapshot beside the committed ones, with the ids of all rows that the store knows, and count them.
 
     Args:
-        guarded: Whether a snapshot that would lose data is refused.
+        to_publish: Whether it is to be checked, and a snapshot that would lose data refused.
         expected: Digest of the one snapshot that makes sense here.
 
     Raises:
@@ -68,23 +70,24 @@ def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, guarded: 
         intake.create_bad_table(connection, schemas)
         create_next_base(connection, schemas)
         ids = read_row_ids(connection, schemas)
-    with Crew(run.settings.workers) as crew:
-        loaded = run.each("load", largest_first(seen), lambda table: load(run, seen[table], ids, crew))
+    with ThreadPoolExecutor(run.settings.workers, thread_name_prefix="load") as pool:
+        loaded = run.each("load", largest_first(seen), lambda table: load(run, seen[table], ids, pool))
     with run.database.connection() as connection:
         write_row_ids(connection, schemas, ids)
     seen = {table: loaded[table].seen for table in seen}
     outcome.snapshot_digest = digest_snapshot({table: (one.rows, one.hash_sum) for table, one in seen.items()})
     _check_expected(outcome.snapshot_digest, expected)
     _prepare(run, outcome)
-    is_guarded = guarded and run.settings.mode == "snapshot" and not is_first
-    staged, rows = _settle_and_transform(run, seen, outcome, is_guarded=is_guarded)
+    checks = checking.BuiltChecks(run, is_wanted=to_publish)
+    is_guarded = to_publish and run.settings.mode == "snapshot" and not is_first
+    done = _carry_out(run, seen, outcome, checks, is_guarded=is_guarded)
+    run.summary.outcomes = {table: done[f"account-{table}"] for table in largest_first(seen)}
+    staged = {table: done[f"settle-{table}"] for table in largest_first(seen)}
     if is_first:
-        written = {transform: Written(inserted=total, total=total) for transform, total in rows.items()}
+        written = {transform: Written(inserted=done[transform], total=done[transform]) for transform in transforms()}
     else:
-        written = run.each("compare", list(transforms()), lambda transform: _compare(run, transform, rows[transform]))
-    cdm_ids = run.each("account", list(outcomes.ID_TABLES), lambda table: _read_ids(run, table))
-    run.summary.outcomes = run.each("account", largest_first(seen), lambda table: _count_outcomes(run, table, cdm_ids))
-    return Built(seen=seen, loaded=loaded, staged=staged, written=written)
+        written = {transform: done[f"compare-{transform}"] for transform in transforms()}
+    return Built(seen=seen, loaded=loaded, staged=staged, written=written, checks=checks)
 
 
 def _check_expected(digest: str, expected: str | None) -> None:
@@ -92,11 +95,11 @@ def _check_expected(digest: str, expected: str | None) -> None:
         raise CheckFailed(f"The folder's snapshot is {digest}, the CDM holds {expected}. Verify with the folder that was applied last.")
 
 
-def _read_ids(run: Run, table: str) -> outcomes.Ids:
+def _read_ids(run: Run, table: str, ids: dict[str, outcomes.Ids]) -> None:
+    """Note the ids that a CDM table holds."""
     with run.recorder.step("account", table) as counts, run.database.connection() as connection:
-        ids = outcomes.read_ids(connection, run.schemas.next_cdm, table, f"{table}_id")
-        counts.rows_in = len(ids)
-    return ids
+        ids[table] = outcomes.read_ids(connection, run.schemas.next_cdm, table, f"{table}_id")
+        counts.rows_in = len(ids[table])
 
 
 def _count_outcomes(run: Run, table: str, ids: dict[str, outcomes.Ids]) -> dict[str, int]:
@@ -106,9 +109,10 @@ def _count_outcomes(run: Run, table: str, ids: dict[str, outcomes.Ids]) -> dict[
     return dict(sorted(found.items()))
 
 
-def _compare(run: Run, transform: str, total: int) -> Written:
+def _compare(run: Run, transform: str, rows: dict[str, int]) -> Written:
+    """How what a transform wrote differs from what is committed."""
     with run.recorder.step("compare", transform), run.database.connection() as connection:
-        return compare_with_committed(connection, run.schemas, transform, total)
+        return compare_with_committed(connection, run.schemas, transform, rows[transform])
 
 
 def _settle(run: Run, table: str) -> int:
@@ -136,21 +140,35 @@ def _prepare(run: Run, outcome: Outcome) -> None:
         prepare_full(connection, schemas, run.settings.time_zone)
 
 
-def _settle_and_transform(run: Run, seen: dict[str, Seen], outcome: Outcome, *, is_guarded: bool) -> tuple[dict[str, int], dict[str, int]]:
-    """Settle the image, resolve the codes in use, route the coded rows and run the transforms, each as soon as what it needs is there.
+def _carry_out(run: Run, seen: dict[str, Seen], outcome: Outcome, checks: checking.BuiltChecks, *, is_guarded: bool) -> dict[str, Any]:
+    """Carry out all steps behind the loading, each as soon as what it needs is there.
+
+    Settle the image, resolve the codes in use, route the coded rows, run the transforms, compare with what is committed, check, and count
+    what became of every row.
 
     Returns:
-        Rows that stay by source table, and rows by CDM table.
+        What each gave: rows that stay, by `settle-` and source table; rows by CDM table; the differences by `compare-` and CDM table;
+        the outcomes by `account-` and source table.
     """
     tables = largest_first(seen)
     routed = [table for table in tables if table in routed_sources()]
-    work: dict[str, Callable[[], int]] = {
-        **{f"settle-{table}": partial(_settle, run, table) for table in tables},
+    built, compared = set(transforms()), [] if run.last is None else list(transforms())
+    ids: dict[str, outcomes.Ids] = {}
+    rows: dict[str, int] = {}
+    # What the codes wait for goes first: all that is routed waits for them.
+    work: dict[str, Callable[[], Any]] = {
+        **{f"settle-{table}": partial(_settle, run, table) for table in tables if table in coded_sources()},
         **{f"codes-{kind}": partial(_gather, run, kind) for kind in lookups.IN_USE},
         _RESOLVED: partial(_resolve, run),
+        **{f"settle-{table}": partial(_settle, run, table) for table in tables if table not in coded_sources()},
         _GUARDED: partial(_guard, run, seen, outcome, is_guarded=is_guarded),
         **{f"route-{table}": partial(_route, run, table) for table in routed},
-        **{transform: partial(_transform, run, transform, full_path(run.schemas)) for transform in waits()},
+        **{transform: partial(_transform, run, transform, rows) for transform in waits()},
+        **{f"compare-{transform}": partial(_compare, run, transform, rows) for transform in compared},
+        **({_PREPARED: checks.prepare} if checks.tables else {}),
+        **{f"check-{table}": partial(checks.check, table) for table in checks.tables},
+        **{f"account-{table}": partial(_read_ids, run, table, ids) for table in outcomes.ID_TABLES},
+        **{f"account-{table}": partial(_count_outcomes, run, table, ids) for table in tables},
     }
     after = {
         **{f"settle-{table}": {f"settle-{other}" for other in others} for table, others in fates.waits().items()},
@@ -159,9 +177,13 @@ def _settle_and_transform(run: Run, seen: dict[str, Seen], outcome: Outcome, *, 
         _GUARDED: {f"settle-{table}" for table in tables},
         **{f"route-{table}": {_RESOLVED, f"settle-{table}"} for table in routed},
         **{transform: _needs(transform, routed, is_guarded=is_guarded) for transform in waits()},
+        **{f"compare-{transform}": {transform} for transform in compared},
+        _PREPARED: built,
+        **{f"check-{table}": {_PREPARED} for table in checks.tables},
+        **{f"account-{table}": {table} for table in outcomes.ID_TABLES},
+        **{f"account-{table}": {*built, *(f"account-{target}" for target in outcomes.ID_TABLES)} for table in tables},
     }
-    rows = run.each("transform", list(work), lambda item: work[item](), after)
-    return {table: rows[f"settle-{table}"] for table in tables}, {transform: rows[transform] for transform in transforms()}
+    return run.each("transform", list(work), lambda item: work[item](), after)
 
 
 def _needs(transform: str, routed: list[str], *, is_guarded: bool) -> set[str]:
@@ -207,12 +229,12 @@ def _route(run: Run, table: str) -> int:
     return counts.rows_written
 
 
-def _transform(run: Run, transform: str, path: list[str]) -> int:
+def _transform(run: Run, transform: str, rows: dict[str, int]) -> int:
     with run.recorder.step("transform", transform) as counts:
         settings = run.settings
         index_first = "drop_indexes" in settings.without
-        result = run_full(run.database, run.schemas, transform, path, foreign_keys=settings.foreign_keys, index_first=index_first)
-        counts.rows_written = result.rows
+        result = run_full(run.database, run.schemas, transform, full_path(run.schemas), foreign_keys=settings.foreign_keys, index_first=index_first)
+        counts.rows_written = rows[transform] = result.rows
     return result.rows
 
 

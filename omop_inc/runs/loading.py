@@ -1,15 +1,15 @@
 """Load the files of a full load into the staging image built beside, with the ids of all rows that the store knows.
 
 Belongs here: one source table, from its file (or, in append mode, from the image) to its indexed table. Does not: what of it
-is settled, transformed and published (full.py), parts of a file in processes (store/intake.py).
+is settled, transformed and published (full.py), a part of a file (store/intake.py).
 """
 
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import numpy as np
 from psycopg import sql
 
-from omop_inc.crew import Crew
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen
 from omop_inc.source.digests import digest_file
@@ -24,6 +24,10 @@ from omop_inc.store.schemas import name
 from omop_inc.store.staging import all_columns, create_staged, index_staged
 from omop_inc.store.state import write_next_base
 
+# So many workers load a table each. A table that one connection fills in the transaction that empties it needs no WAL (where the server's
+# wal_level is minimal), and no scan of it looks at single rows' transactions: TODO. More workers than that would wait for the largest table.
+MOST_WHOLE = 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
@@ -33,15 +37,15 @@ class Loaded:
     seen: Seen  # with what reading the file told
 
 
-def load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
+def load(run: Run, seen: Seen, ids: RowIds, pool: Executor) -> Loaded:
     """Load one source table into the image beside, and index it while others are loaded."""
-    loaded = _load(run, seen, ids, crew)
+    loaded = _load(run, seen, ids, pool)
     with run.recorder.step("index", seen.table), run.database.connection() as connection:
         apply.index_image(connection, run.schemas, SOURCE_TABLES[seen.table], is_indexed="drop_indexes" in run.settings.without)
     return loaded
 
 
-def _load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
+def _load(run: Run, seen: Seen, ids: RowIds, pool: Executor) -> Loaded:
     table, schemas = SOURCE_TABLES[seen.table], run.schemas
     with run.recorder.step("load", seen.table) as counts:
         with run.database.connection() as connection:
@@ -56,7 +60,7 @@ def _load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
             return Loaded(intake=intake.Intake(), seen=seen)
         digest = digest_file(seen.file)
         parts: list[Part | None] = [None] if digest.has_quotes else split_file(seen.file)
-        taken = _load_parts(run, seen.file, parts, known or ids, crew)
+        taken = _load_parts(run, seen.file, parts, known or ids, pool)
         counts.rows_in, counts.rows_new = taken.rows, taken.good
         with run.database.connection() as connection:
             write_next_base(connection, schemas, table.name, taken.sorted_hashes())
@@ -67,24 +71,25 @@ def _load(run: Run, seen: Seen, ids: RowIds, crew: Crew) -> Loaded:
         return Loaded(intake=taken, seen=found)
 
 
-def _load_parts(run: Run, file: SourceFile, parts: list[Part | None], ids: KnownIds | RowIds, crew: Crew) -> intake.Intake:
-    """Load the parts of a file: of a small one right here, of a large one as many at a time as the crew has members."""
+def _load_parts(run: Run, file: SourceFile, parts: list[Part | None], ids: KnownIds | RowIds, pool: Executor) -> intake.Intake:
+    """Load the parts of a file: one after another by one connection, or as many at a time as the pool has threads."""
+    is_whole = len(parts) == 1 or run.settings.workers <= MOST_WHOLE
     tasks = [
-        intake.LoadPart(
+        intake.LoadParts(
             url=run.database.url,
             schemas=run.schemas,
             file=file,
-            part=part,
+            parts=some,
+            is_whole=is_whole,
             chunk_rows=run.settings.chunk_rows,
-            has_known=isinstance(ids, KnownIds),
+            ids=ids,
             without=frozenset(run.settings.without),
         )
-        for part in parts
+        for some in ([parts] if is_whole else [[part] for part in parts])
     ]
-    if len(tasks) == 1:
-        return intake.load_part(ids.take, tasks[0])
-    taken = intake.merge(crew.each(intake.load_part, [(task,) for task in tasks], ids.take))
-    check_count(file, taken.rows)
+    taken = intake.merge([intake.load_parts(tasks[0])] if is_whole else list(pool.map(intake.load_parts, tasks)))
+    if len(parts) > 1:
+        check_count(file, taken.rows)
     return taken
 
 

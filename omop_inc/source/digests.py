@@ -3,7 +3,7 @@
 Belongs here: digests of parts and of the whole, made in a pass of their own or while something else reads the bytes.
 Does not: hashes of records (hashing.py).
 
-A file's digest is made from those of its parts (parts.py), so that the processes that hash them make it by the way. Its
+A file's digest is made from those of its parts (parts.py), so that the threads that hash them make it by the way. Its
 size stands in it: a file of another size needs no pass to be known as changed.
 """
 

@@ -1,6 +1,6 @@
 """Records as frames of text columns, which pandera validates.
 
-Belongs here: parsing plain blocks and canonical lines with polars. Does not: what a record is (lines.py), the rules on
+Belongs here: parsing canonical lines with polars. Does not: what a record is (lines.py), the rules on
 values (validation.py). A process that only hashes records never imports this module, nor polars.
 """
 
@@ -27,19 +27,3 @@ def frame_of_lines(lines: Lines, names: Sequence[str], *, has_quotes: bool) -> p
         rows = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
         return pl.DataFrame([[field or None for field in row] for row in rows], schema=schema, orient="row")
     return pl.read_csv(data, has_header=False, new_columns=list(names), schema=schema, quote_char=None, infer_schema=False)
-
-
-def frame_of_block(block: bytes, width: int, positions: dict[str, int]) -> pl.DataFrame:
-    """Parse some fields of a block of plain lines, whose number of fields is checked, into text columns; empty is null.
-
-    Reading the 20 columns of claims_transactions that have a rule takes 1.1 us a row, all of its canonical line 1.7 us.
-
-    Args:
-        block: Whole lines; no BOM before them (see frame_of_lines).
-        width: Fields of a line.
-        positions: Name and place of each field to read; of -1, which the file lacks, all are null.
-    """
-    schema = dict.fromkeys(map(str, range(width)), pl.String)
-    lines = pl.scan_csv(block, has_header=False, schema=schema, quote_char=None, infer_schema=False)
-    fields = [pl.col(str(at)).alias(name) if at >= 0 else pl.lit(None, dtype=pl.String).alias(name) for name, at in positions.items()]
-    return lines.select(fields).collect()

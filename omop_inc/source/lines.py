@@ -95,7 +95,7 @@ class Batch:
     bad: dict[int, str] = field(default_factory=dict)  # position in lines -> rule
     special: dict[int, bytes] = field(default_factory=dict)  # position -> COPY line, where it is not the canonical line
     size_bytes: int = 0  # of the block
-    block: bytes | None = field(default=None, compare=False)  # the block itself, if all of its lines are plain
+    is_plain: bool = field(default=False, compare=False)  # whether no field is quoted
     has_quotes: bool = False  # whether a quote is anywhere in the block
     starts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))  # places in it; else of the first
 
@@ -145,7 +145,7 @@ def plain_batch(block: bytes, layout: Layout, first_line: int) -> Batch | None:
         line_numbers=np.arange(first_line, first_line + len(lines)),
         special=special,
         size_bytes=len(block),
-        block=block,
+        is_plain=True,
         starts=cut.starts,
     )
 

@@ -1,7 +1,7 @@
-"""Parts of a large file, which several processes read at once.
+"""Parts of a large file, which several threads read at once.
 
 Belongs here: where a file may be cut, and what is known of a part by its place alone. Does not: reading records
-(records.py), who reads which part (crew.py, and its callers).
+(records.py), who reads which part (runs/detect.py, runs/loading.py).
 
 A file is cut at line ends. That is safe where it holds no quote: then every line is a record by itself, or a bad one.
 """
@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 from omop_inc.source.snapshot import BLOCK_BYTES, Part, SourceFile, open_binary, read_blocks
 
-# A file from here on is cut. Handing a part to another process costs about 10 ms (a connection, a transaction), reading
-# and copying 16 MB half a second; the smaller the parts, the more evenly the cores end.
+# A file from here on is cut. Where each part has a connection and a transaction of its own, these cost about 10 ms; the smaller the
+# parts, the more evenly the cores end.
 PART_BYTES = 16 << 20
 
 

@@ -58,17 +58,11 @@ class Chunk:
     canonical: Lines
     bad: list[BadRecord]
     names: tuple[str, ...]  # staged columns, in canonical order
-    layout: Layout  # of the file
     special: dict[int, bytes] = field(default_factory=dict)  # position in lines -> COPY line, where it is not the canonical line
-    block: bytes | None = None  # the records as the file holds them, where they are plain lines and nothing else
+    is_plain: bool = False  # whether no field is quoted, and no record is bad
 
     def __len__(self) -> int:
         return len(self.canonical)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether no field is quoted."""
-        return self.block is not None
 
     @cached_property
     def lines(self) -> list[bytes]:
@@ -166,7 +160,6 @@ def read_chunks(
         SourceFileError: If the file is damaged, or, read whole, holds another number of records than the manifest says.
     """
     names = SOURCE_TABLES[file.table].staged
-    layout = layout_of(SOURCE_TABLES[file.table], file.header)
     pending: list[Batch] = []
     indexes: list[npt.NDArray[np.int64]] = []
     count = total = size_bytes = 0
@@ -177,11 +170,11 @@ def read_chunks(
         count += len(numbers)
         size_bytes += batch.size_bytes
         if count >= chunk_rows or size_bytes >= max(CHUNK_BYTES, chunk_rows):  # a limit of rows beyond all sense lifts both
-            ready = [_chunk(pending, np.concatenate(indexes), names, layout)]
+            ready = [_chunk(pending, np.concatenate(indexes), names)]
             pending, indexes, count, size_bytes = [], [], 0, 0
             yield ready.pop()  # nothing here holds it while the next is put together
     if pending:
-        yield _chunk(pending, np.concatenate(indexes), names, layout)
+        yield _chunk(pending, np.concatenate(indexes), names)
     if want is None and part is None:  # else the number is known, and the last blocks may have been left out
         check_count(file, total)
 
@@ -206,10 +199,11 @@ def _keep(batch: Batch, kept: npt.NDArray[np.int64]) -> Batch:
         bad={moved[at]: rule for at, rule in batch.bad.items() if at in moved},
         special={moved[at]: line for at, line in batch.special.items() if at in moved},
         size_bytes=batch.size_bytes * len(positions) // len(batch),
+        is_plain=batch.is_plain,
     )
 
 
-def _chunk(batches: list[Batch], indexes: npt.NDArray[np.int64], names: tuple[str, ...], layout: Layout) -> Chunk:
+def _chunk(batches: list[Batch], indexes: npt.NDArray[np.int64], names: tuple[str, ...]) -> Chunk:
     batch = _joined(batches)
     hashes = batch.hashes
     is_good = np.ones(len(batch), dtype=bool)
@@ -224,7 +218,6 @@ def _chunk(batches: list[Batch], indexes: npt.NDArray[np.int64], names: tuple[st
         )
         for at, rule in batch.bad.items()
     ]
-    blocks = [batch.block for batch in batches if batch.block is not None]
     return Chunk(
         indexes=indexes[is_good] if bad else indexes,
         line_numbers=batch.line_numbers[is_good],
@@ -232,9 +225,8 @@ def _chunk(batches: list[Batch], indexes: npt.NDArray[np.int64], names: tuple[st
         canonical=Lines.of(list(compress(batch.lines, is_good.tolist()))) if bad else batch.canonical,
         bad=bad,
         names=names,
-        layout=layout,
         special=_moved(batch.special, is_good) if bad else batch.special,
-        block=b"".join(blocks) if len(blocks) == len(batches) else None,
+        is_plain=all(batch.is_plain for batch in batches),
     )
 
 

@@ -17,12 +17,8 @@ from pandera.api.polars.types import PolarsData
 from pandera.errors import SchemaErrors
 
 from omop_inc.errors import SettingsError
-from omop_inc.source.frames import frame_of_block
-from omop_inc.source.records import Chunk
-from omop_inc.source.snapshot import UTF8_BOM
+from omop_inc.source.screening import MAX_TEXT_BYTES
 from omop_inc.source.tables import SOURCE_TABLES, Column, ColumnType
-
-MAX_TEXT_BYTES = 1_000_000
 
 _UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 _LEAP_YEAR = r"(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
@@ -49,27 +45,6 @@ class Failure:
     rule: str  # not_null, uuid, date, timestamp, integer, numeric, text
 
 
-def failures_of(chunk: Chunk, table: str) -> list[Failure]:
-    """Check a chunk of a source table; every failure of every row.
-
-    The lines of a plain block are checked as the file holds them, by the columns that have a rule. What a fold alters is no
-    valid value before, so that it is looked at again in the canonical lines.
-    """
-    if not len(chunk):
-        return []
-    if chunk.canonical.longest <= MAX_TEXT_BYTES and _is_clean(_screened(chunk, table), table):
-        return []
-    return failures(chunk.frame, table)
-
-
-def _screened(chunk: Chunk, table: str) -> pl.DataFrame:
-    """The columns that have a rule, from the plain block where there is one, else with all others from the canonical lines."""
-    if chunk.block is None or chunk.block.startswith(UTF8_BOM):
-        return chunk.frame
-    places = dict(zip(chunk.names, chunk.layout.positions, strict=True))
-    return frame_of_block(chunk.block, chunk.layout.width, {name: places[name] for name in _ruled(table)})
-
-
 def failures(frame: pl.DataFrame, table: str) -> list[Failure]:
     """Check the rows of a source table; every failure of every row, ordered by row, column and rule.
 
@@ -93,50 +68,6 @@ def failures(frame: pl.DataFrame, table: str) -> list[Failure]:
 def _refuse_without_pandera() -> None:
     if os.environ.get("PANDERA_VALIDATION_ENABLED", "True").lower() in ("false", "0"):
         raise SettingsError("PANDERA_VALIDATION_ENABLED switches validation off; expected it unset. Unset it and start again.")
-
-
-def _is_clean(frame: pl.DataFrame, table: str) -> bool:
-    """Check the columns that have a rule all at once; which value fails is for `failures` to say.
-
-    One pandera check over the distinct values of each type: a chunk of claims_transactions costs 5 ms and 0.6 us a row so,
-    with a check for each column 40 ms and 1.2 us.
-    """
-    _refuse_without_pandera()
-    try:
-        screen_of(table).validate(frame, lazy=True)
-    except SchemaErrors:
-        return False
-    return True
-
-
-@cache
-def _ruled(table: str) -> tuple[str, ...]:
-    """The staged columns on whose values there is a rule besides their length."""
-    return tuple(column.staged for column in SOURCE_TABLES[table].significant if column.type != "text" or not column.nullable)
-
-
-@cache
-def screen_of(table: str) -> pa.DataFrameSchema:
-    """Build the pandera schema that says of many rows at once whether all are valid."""
-    return pa.DataFrameSchema(checks=pa.Check(partial(_has_valid_columns, table), name="screen", error="screen"), name=table)
-
-
-def _has_valid_columns(table: str, data: PolarsData) -> bool:
-    frame = data.lazyframe.collect()
-    distinct: dict[ColumnType, list[pl.Series]] = {}
-    for column in SOURCE_TABLES[table].significant:
-        if column.staged not in frame.columns:
-            continue
-        values = frame[column.staged]
-        if not column.nullable and values.null_count():
-            return False
-        if column.type != "text" and values.null_count() < len(values):
-            distinct.setdefault(column.type, []).append(values.unique().alias("value"))
-    for column_type, parts in distinct.items():
-        valid = pl.concat(parts).drop_nulls().to_frame().select(_is_valid(pl.col("value"), column_type).all())
-        if not valid.item():
-            return False
-    return True
 
 
 def _failures(cases: pl.DataFrame) -> list[Failure]:

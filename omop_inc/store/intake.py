@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
-from omop_inc.crew import Ask
 from omop_inc.source.deltas import Delta64, Multiset
 from omop_inc.source.hashing import sum128
 from omop_inc.source.parts import lines_before
 from omop_inc.source.records import Chunk, Places, read_chunks
+from omop_inc.source.screening import failures_of
 from omop_inc.source.snapshot import Part, SourceFile
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store.copying import Copier
 from omop_inc.store.db import Connection, Database, connect_for_work, execute, fetch_value
+from omop_inc.store.row_ids import KnownIds, RowIds
 from omop_inc.store.schemas import Schemas, name
 from omop_inc.store.staging import (
     FATE_COLUMNS,
@@ -95,15 +96,16 @@ class _Target:
     place: sql.Identifier
     table: SourceTable
     is_text: bool = False  # whether even plain records are written as text
+    is_frozen: bool = False  # whether the table was emptied in this transaction
 
     def write(self, chunk: Chunk, rows: NDArray[np.int64], ids: NDArray[np.int64] | None) -> None:
         """Copy some records of a chunk, binary where they are plain."""
         names = all_columns(self.table)
         tuples = row_tuples(self.table, ids, chunk.hashes, chunk.canonical, rows) if chunk.is_plain and not self.is_text else None
         if tuples is not None:
-            self.copier.write(binary_copy_statement(self.place, names), tuples, is_binary=True)
+            self.copier.write(binary_copy_statement(self.place, names, is_frozen=self.is_frozen), tuples, is_binary=True)
         else:
-            self.copier.write(copy_statement(self.place, names), row_lines(ids, chunk.hashes, chunk.payload, rows))
+            self.copier.write(copy_statement(self.place, names, is_frozen=self.is_frozen), row_lines(ids, chunk.hashes, chunk.payload, rows))
 
 
 def create_intake_tables(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
@@ -164,41 +166,44 @@ def mark_incoming(database: Database, schemas: Schemas, table: SourceTable) -> N
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadPart:
-    """A part of a file to be copied into the staging image built beside."""
+class LoadParts:
+    """Parts of a file to be copied into the staging image built beside."""
 
     url: str  # of the database
     schemas: Schemas
     file: SourceFile
-    part: Part | None
+    parts: list[Part | None]
+    is_whole: bool  # whether these are all, so that nobody else writes to the image
     chunk_rows: int
-    has_known: bool  # whether ids are to be found by row hash first
+    ids: KnownIds | RowIds  # the next ids, or those that the store knows by row hash
     without: frozenset[str] = frozenset()  # optimisations left out
 
 
-def load_part(ask: Ask, task: LoadPart) -> Intake:
-    """COPY every record of a part of a file into the staging image built beside; in any process, in one transaction.
+def load_parts(task: LoadParts) -> Intake:
+    """COPY every record of parts of a file into the staging image built beside; in any thread, in one transaction.
 
-    Args:
-        ask: Gives the next ids for a number of rows, or the known ids of hashes (0 where there is none).
-        task: What to load. Rows whose id is not known go to the candidates without one.
+    Rows whose id is to be known and is not go to the candidates without one.
     """
     intake, table = Intake(), SOURCE_TABLES[task.file.table]
     is_text = bool(task.without & {"copy", "binary_copy"})
     with connect_for_work(task.url, task.without) as connection, Copier(connection) as copier:
-        image = _Target(copier=copier, place=name(task.schemas.next_staging, table.name), table=table, is_text=is_text)
-        candidates = replace(image, place=name(task.schemas.run, table.name + "_candidate"))
-        for chunk in read_chunks(task.file, task.part, chunk_rows=task.chunk_rows):
-            checked = _check(chunk, table, intake)
-            intake.note_hashes(_all_hashes(chunk))
-            if checked.bad:
-                before = lines_before(task.file, task.part)
-                copier.write(_bad_statement(task.schemas), _bad_lines(checked.bad, before))
-            if task.has_known:
-                _copy_known(image, candidates, ask(chunk.hashes[checked.good]), checked, intake)
-            else:
-                image.write(chunk, checked.good, ask(len(checked.good)))
-            del chunk, checked  # a tenth of the process's memory, while the next chunk is put together
+        place = name(task.schemas.next_staging, table.name)
+        is_frozen = task.is_whole and "copy" not in task.without
+        if is_frozen:
+            execute(connection, sql.SQL("TRUNCATE {}").format(place))
+        image = _Target(copier=copier, place=place, table=table, is_text=is_text, is_frozen=is_frozen)
+        candidates = replace(image, place=name(task.schemas.run, table.name + "_candidate"), is_frozen=False)
+        for part in task.parts:
+            for chunk in read_chunks(task.file, part, chunk_rows=task.chunk_rows):
+                checked = _check(chunk, table, intake)
+                intake.note_hashes(_all_hashes(chunk))
+                if checked.bad:
+                    copier.write(_bad_statement(task.schemas), _bad_lines(checked.bad, lines_before(task.file, part)))
+                if isinstance(task.ids, KnownIds):
+                    _copy_known(image, candidates, task.ids.take(chunk.hashes[checked.good]), checked, intake)
+                else:
+                    image.write(chunk, checked.good, task.ids.take(len(checked.good)))
+                del chunk, checked  # a tenth of the process's memory, while the next chunk is put together
     return intake
 
 
@@ -212,8 +217,6 @@ def _copy_known(image: _Target, candidates: _Target, found: NDArray[np.int64], c
 
 def _check(chunk: Chunk, table: SourceTable, intake: Intake) -> _Checked:
     """Validate a chunk and count it."""
-    from omop_inc.source.validation import failures_of  # a run that finds nothing new does without pandera and polars
-
     bad: list[tuple[object, ...]] = [(table.name, _hex_of(record.hash), record.line, None, record.rule, record.record) for record in chunk.bad]
     first_failure: dict[int, tuple[str, str]] = {}
     for failure in failures_of(chunk, table.name):

@@ -20,7 +20,7 @@ _NO_HASHES = np.empty(0, dtype=np.uint64)
 
 
 class RowIds:
-    """Gives blocks of new row ids to several threads; the run's lock keeps other processes out."""
+    """Gives blocks of new row ids to several threads; the run's lock keeps other runs out."""
 
     def __init__(self, first: int) -> None:
         self._next = first

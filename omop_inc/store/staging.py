@@ -5,6 +5,7 @@ Does not: which rows go in (intake.py) and what becomes of them (fates.py).
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,14 +95,25 @@ def hash_hex(hashes: NDArray[np.uint64]) -> list[bytes]:
     return [b"%016x%016x" % (high, low) for high, low in hashes.tolist()]
 
 
-def copy_statement(target: sql.Composable, names: Sequence[str]) -> sql.Composed:
-    """COPY in text format with commas: a record that needs no escape passes as it is."""
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text, DELIMITER ',', NULL '')").format(target, columns(list(names)))
+def copy_statement(target: sql.Composable, names: Sequence[str], *, is_frozen: bool = False) -> sql.Composed:
+    """COPY in text format with commas: a record that needs no escape passes as it is.
+
+    Args:
+        is_frozen: Whether the target is emptied in this transaction, so that its rows may be written as if all had long seen them.
+    """
+    return _copy(target, names, "FORMAT text, DELIMITER ',', NULL ''", is_frozen=is_frozen)
 
 
-def binary_copy_statement(target: sql.Composable, names: Sequence[str]) -> sql.Composed:
-    """COPY in binary format, of which the server reads a row in half the time."""
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(target, columns(list(names)))
+def binary_copy_statement(target: sql.Composable, names: Sequence[str], *, is_frozen: bool = False) -> sql.Composed:
+    """COPY in binary format, of which the server reads a row in half the time; else as copy_statement."""
+    return _copy(target, names, "FORMAT binary", is_frozen=is_frozen)
+
+
+def _copy(
+    target: sql.Composable, names: Sequence[str], form: Literal["FORMAT text, DELIMITER ',', NULL ''", "FORMAT binary"], *, is_frozen: bool
+) -> sql.Composed:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN ({})")
+    return statement.format(target, columns(list(names)), sql.SQL(form) + sql.SQL(", FREEZE" if is_frozen else ""))
 
 
 def row_tuples(

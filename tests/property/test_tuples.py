@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
+from omop_inc import compiled
 from omop_inc.source import validation
 from omop_inc.source.hashing import hash_lines
 from omop_inc.source.lines import Lines
@@ -101,16 +102,39 @@ def test_what_validation_refuses_is_never_a_tuple(kind: str, data: st.DataObject
     changed = value[:cut] + put + value[cut + data.draw(st.integers(0, 1)) :]
     lines, _, hashes = lines_of([(changed,)])
     tuples = row_tuples(SINGLE[kind], None, hashes, lines, np.array([0]))
-    is_valid = changed == "" or re.fullmatch(PATTERNS[kind].strip("^$"), changed) is not None and not changed.startswith("0000")
-    if kind in ("integer", "numeric"):
-        is_valid = changed == "" or re.fullmatch(PATTERNS[kind].strip("^$"), changed) is not None
+    is_valid = changed == "" or re.fullmatch(PATTERNS[kind].strip("^$"), changed) is not None
+    if kind in ("date", "timestamp"):
+        is_valid &= not changed.startswith("0000")
+    if kind == "integer" and changed and is_valid:
+        is_valid = validation.MIN_INTEGER <= int(changed) <= validation.MAX_INTEGER
     assert tuples is None or is_valid
+    assert compiled.are_plain(lines.data, lines.ends, bytes([compiled.KINDS[kind]])) == (tuples is not None)
+    assert compiled.are_plain(lines.data, lines.ends, bytes([compiled.KINDS[kind] | compiled.REQUIRED])) == (tuples is not None and changed != "")
 
 
 @pytest.mark.parametrize("value", ["1e5", "1E-3", "12345678901234567", "0.12345678901234567"])
 def test_rare_numbers_are_left_to_the_server(value: str) -> None:
     lines, _, hashes = lines_of([(value,)])
     assert row_tuples(SINGLE["numeric"], None, hashes, lines, np.array([0])) is None
+
+
+@pytest.mark.parametrize(("value", "is_plain"), [("2147483647", True), ("-2147483647", True), ("2147483648", False), ("9999999999", False)])
+def test_integers_beyond_the_rule_are_left_to_pandera(value: str, is_plain: bool) -> None:  # noqa: FBT001 - a parameter of pytest
+    lines, _, hashes = lines_of([(value,)])
+    assert (row_tuples(SINGLE["integer"], None, hashes, lines, np.array([0])) is not None) == is_plain
+
+
+@given(rows=ROWS, data=st.data())
+def test_lines_are_plain_if_each_is(rows: list[tuple[str, ...]], data: st.DataObject) -> None:
+    """Texts of any length are not read; one wrong value anywhere is found."""
+    kinds = bytes(compiled.UNREAD if column.type == "text" else compiled.KINDS[column.type] for column in TABLE.columns)
+    is_text = [column.type == "text" for column in TABLE.columns]
+    lines, _, _ = lines_of([tuple("x" * 100_000 if text else value for text, value in zip(is_text, row, strict=True)) for row in rows])
+    assert compiled.are_plain(lines.data, lines.ends, kinds)
+    row, field = data.draw(st.integers(0, len(rows) - 1)), data.draw(st.sampled_from([at for at, text in enumerate(is_text) if not text]))
+    rows[row] = (*rows[row][:field], "x", *rows[row][field + 1 :])
+    lines, _, _ = lines_of(rows)
+    assert not compiled.are_plain(lines.data, lines.ends, kinds)
 
 
 @pytest.mark.parametrize("line", [b"", b"1,2", b"1,"])
