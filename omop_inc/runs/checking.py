@@ -12,7 +12,7 @@ from omop_inc.cdm import local_time
 from omop_inc.cdm.delta import Delta
 from omop_inc.cdm.quality import queries, rows
 from omop_inc.cdm.quality.catalogue import Catalogue, read_catalogue
-from omop_inc.cdm.quality.checker import Checked, Checker, Part
+from omop_inc.cdm.quality.checker import Checked, Checker, Part, checked_tables, every_check
 from omop_inc.cdm.quality.conditions import moves_with_time
 from omop_inc.cdm.quality.facts import Check, fact_checks
 from omop_inc.cdm.quality.results import CheckResult, tally
@@ -96,29 +96,41 @@ def check_increment(run: Run, delta: Delta, committed: Committed | None) -> Chec
     )
     with run.recorder.step("check"), run.database.connection() as connection:
         checker = checker.with_touched(connection)
-    return _check_and_tell(run, checker)
+    return _judged(run, checker, run.each("check", checker.tables(), lambda table: _check(run, checker, table)).values())
 
 
-def check_built(run: Run) -> Checked | None:
-    """Check the CDM that a full load built beside.
+class BuiltChecks:
+    """The checks of the CDM that a full load builds beside, to be carried out among its other steps."""
 
-    Raises:
-        CheckFailed: If a check marked fail finds too many rows and the settings heed it.
-    """
-    if run.settings.checks == "off":
-        return None
-    built = frozenset(transforms())
-    with run.database.connection() as connection:
-        existing = read_catalogue(connection, homes(run.schemas, built))
-        others = [table for table, facts in cdm_tables().items() if facts.schema == "cdm" and table not in built]
-        catalogue = read_catalogue(connection, homes(run.schemas, built), missing_as_specified=others)
-    checker = Checker(
-        database=run.database,
-        world=rows.World(schemas=run.schemas, state="built", catalogue=catalogue, existing=existing, built=built, time_zone=run.settings.time_zone),
-        today=datetime.now(UTC).date(),
-        queries=queries.check_queries(run.settings.checks_dir),
-    )
-    return _check_and_tell(run, checker)
+    def __init__(self, run: Run, *, is_wanted: bool) -> None:
+        self._run = run
+        self._queries = queries.check_queries(run.settings.checks_dir)
+        self._checker: Checker | None = None
+        self._parts: dict[str, Part] = {}
+        self.tables = checked_tables(every_check(self._queries)) if is_wanted and run.settings.checks != "off" else []
+
+    def prepare(self) -> None:
+        """Look at what there is; the CDM is built."""
+        run, built = self._run, frozenset(transforms())
+        with run.recorder.step("check", "before"), run.database.connection() as connection:
+            existing = read_catalogue(connection, homes(run.schemas, built))
+            others = [table for table, facts in cdm_tables().items() if facts.schema == "cdm" and table not in built]
+            catalogue = read_catalogue(connection, homes(run.schemas, built), missing_as_specified=others)
+        world = rows.World(schemas=run.schemas, state="built", catalogue=catalogue, existing=existing, built=built, time_zone=run.settings.time_zone)
+        self._checker = Checker(database=run.database, world=world, today=datetime.now(UTC).date(), queries=self._queries)
+
+    def check(self, table: str) -> None:
+        """Check one table."""
+        assert self._checker is not None
+        self._parts[table] = _check(self._run, self._checker, table)
+
+    def conclude(self) -> Checked | None:
+        """Judge what was found; None if nothing was checked.
+
+        Raises:
+            CheckFailed: If a check marked fail finds too many rows and the settings heed it.
+        """
+        return None if self._checker is None else _judged(self._run, self._checker, [self._parts[table] for table in self.tables])
 
 
 def _time_zone(last: LastRun) -> str:
@@ -223,14 +235,16 @@ def _differing(checked: Checked, kept: Mapping[str, StoredResult]) -> Iterator[s
             yield one.check_id
 
 
-def _check_and_tell(run: Run, checker: Checker) -> Checked:
-    def check(table: str) -> Part:
-        with run.recorder.step("check", table) as counts:
-            part = checker.check(table)
-            counts.rows_in = len(part.counted)
-        return part
+def _check(run: Run, checker: Checker, table: str) -> Part:
+    with run.recorder.step("check", table) as counts:
+        part = checker.check(table)
+        counts.rows_in = len(part.counted)
+    return part
 
-    checked = checker.conclude(run.each("check", checker.tables(), check).values())
+
+def _judged(run: Run, checker: Checker, parts: Iterable[Part]) -> Checked:
+    """Give every check its status, and stop at those that are heeded."""
+    checked = checker.conclude(parts)
     run.summary.checks = summarize(checked.results, checked.counted)
     stopping = [one for one in checked.results if one.stops]
     if stopping and run.settings.checks == "fail":

@@ -40,7 +40,7 @@ def verify(run: Run, seen: dict[str, Seen], outcome: Outcome) -> list[Difference
     """
     assert run.last is not None
     expected = run.last.snapshot_digest if run.settings.mode == "snapshot" else None
-    built = build_beside(run, seen, outcome, guarded=False, expected=expected)
+    built = build_beside(run, seen, outcome, to_publish=False, expected=expected)
     found = [_compare_cdm(run, table, written) for table, written in built.written.items()]
     found += [_compare_source(run, table, is_held=is_held) for is_held in (False, True) for table in SOURCE_TABLES]
     return [difference for difference in [*found, *_compare_outcomes(run)] if difference]

@@ -28,7 +28,18 @@ from omop_inc.store.db import Connection, Database, fetch_value
 from omop_inc.store.schemas import columns
 
 # The tables whose checks take longest, so that the last thread to end ends early; condition_occurrence has the comparison of all events.
-_LONG = ("condition_occurrence", "measurement", "observation", "procedure_occurrence", "cost", "drug_exposure", "visit_detail", "visit_occurrence")
+_LONG = ("condition_occurrence", "cost", "measurement", "procedure_occurrence", "observation", "drug_exposure", "visit_detail", "visit_occurrence")
+
+
+def every_check(found: Mapping[str, CheckQuery]) -> list[Check]:
+    """The checks of facts, and those of queries, which may take the place of one of facts."""
+    return list({**fact_checks(), **{key: query.check for key, query in found.items()}}.values())
+
+
+def checked_tables(checks: Iterable[Check]) -> list[str]:
+    """The tables that have checks, those that take longest first."""
+    named = {check.table for check in checks}
+    return sorted(named, key=lambda table: (table not in _LONG, _LONG.index(table) if table in _LONG else 0, table))
 
 
 @dataclass(kw_only=True)
@@ -87,13 +98,11 @@ class Checker:
 
     def tables(self) -> list[str]:
         """The tables that have wanted checks, those that take longest first."""
-        named = {check.table for check in self.checks()}
-        return sorted(named, key=lambda table: (table not in _LONG, _LONG.index(table) if table in _LONG else 0, table))
+        return checked_tables(self.checks())
 
     def checks(self) -> list[Check]:
         """The wanted checks."""
-        every = {**fact_checks(), **{key: query.check for key, query in self.queries.items()}}
-        return [check for key, check in every.items() if self.only is None or key in self.only]
+        return [check for check in every_check(self.queries) if self.only is None or check.id in self.only]
 
     def check(self, table: str) -> Part:
         """Check one table; in an increment what is not touched keeps its counts."""
