@@ -18,6 +18,7 @@ OF_CONNECTIONS = frozenset({"unlogged", "analyze", "copy"})
 TUNED_OPTIONS = frozenset({"random_page_cost", "jit", "synchronous_commit", "work_mem", "maintenance_work_mem"}) | {
     "max_parallel_workers_per_gather",
     "max_parallel_maintenance_workers",
+    "enable_mergejoin",
 }
 
 _UNLOGGED = re.compile(r"\bUNLOGGED\b")
