@@ -2,6 +2,9 @@
 
 Belongs here: the soak's days, what is noted of each, and its section of docs/benchmarks.md. Does not: other scenarios.
 
+Days differ in size, and the machine's speed from one minute to the next, so that the first and the last of them say little. What age does is
+measured on one day: the last one, applied in turns to copies of the old store and of a new one that holds the same.
+
 `python -m benchmarks.soak --days 100 --percent 1` takes its runs in this process, so that Python's start does not count.
 """
 
@@ -28,6 +31,13 @@ DATABASE = "bench_soak"
 # Days whose middle is compared, at the beginning and at the end.
 COMPARED = 10
 SHOWN = 12  # rows of the table
+# How often the last day is applied to a copy of each store.
+TURNS = 7
+STORES = {
+    "new": "one load of the day before",
+    "old": "all days before, as they left it",
+    "old, vacuumed": "the same behind VACUUM, which autovacuum does where a day is a day",
+}
 
 _OF_SCHEMA = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relnamespace = '{}'::regnamespace"
 SIZES = {
@@ -46,6 +56,10 @@ COUNTS = {
     "ledger_rows": "SELECT (SELECT count(*) FROM cdm_ledger.run) + (SELECT count(*) FROM cdm_ledger.step_timing)",
     "segments": "SELECT count(*) FROM cdm_state.hash_segment",
 }
+
+
+_COPIES = (f"{DATABASE}_new", f"{DATABASE}_vacuumed", f"{DATABASE}_copy")
+Turns = dict[str, list[float]]  # seconds of the last day's run, by store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,21 +88,21 @@ def main(arguments: list[str] | None = None) -> int:
     place.home.mkdir(parents=True, exist_ok=True)
     server = start_server(place.home)
     try:
-        days, before, after = soak(place, server, options.days, options.percent, options.size_gb, options.repeats)
+        days, before, after, turns = soak(place, server, options.days, options.percent, options.size_gb, options.repeats)
     finally:
         stop_server(place.home)
-    text = describe(days, before, after, options.repeats, machine_facts(server.version, server.settings))
+    text = describe(days, before, after, options.repeats, turns, machine_facts(server.version, server.settings))
     print(text)
     if not options.no_page:
         report.write_section("soak", text)
     return 0
 
 
-def soak(place: Place, server: Server, count: int, percent: float, size_gb: float, repeats: int) -> tuple[list[Day], Day, Day]:
+def soak(place: Place, server: Server, count: int, percent: float, size_gb: float, repeats: int) -> tuple[list[Day], Day, Day, Turns]:
     """Apply day after day, then the last one again and again.
 
     Returns:
-        The days; the state before and after the runs that change nothing.
+        The days; the state before and after the runs that change nothing; how long the last day took on each of STORES.
     """
     bench = Bench(place=place, server=server, stamp="soak", tell=_say)
     server.create(DATABASE, bench.vocabulary())
@@ -97,11 +111,14 @@ def soak(place: Place, server: Server, count: int, percent: float, size_gb: floa
     shutil.rmtree(folders, ignore_errors=True)
     folders.mkdir()
     source, days = place.scaled(size_gb).folder, []
+    turns: Turns = {}
     try:
         for number in range(count + 1):
             if number:
                 target = folders / str(number)
                 mutate_snapshot(source, target, percent=percent, seed=number)
+                if number == count:
+                    turns = _take_turns(bench, settings, source, target)
                 shutil.rmtree(folders / str(number - 1), ignore_errors=True)
                 source = target
             days.append(_apply(number, source, settings, "applied"))
@@ -111,10 +128,34 @@ def soak(place: Place, server: Server, count: int, percent: float, size_gb: floa
         before = _apply(count, source, settings, "no_change")
         for number in range(1, repeats):
             after = _apply(count, source, settings, "no_change", is_noted=number == repeats - 1)
-        return days, before, after if repeats > 1 else before
+        return days, before, after if repeats > 1 else before, turns
     finally:
         shutil.rmtree(folders, ignore_errors=True)
-        server.drop(DATABASE)
+        for name in (DATABASE, *_COPIES):
+            server.drop(name)
+
+
+def _take_turns(bench: Bench, settings: Settings, before: Path, day: Path) -> Turns:
+    """Apply a day to copies of the old store, of itself vacuumed, and of a new one, in turns."""
+    server = bench.server
+    turns: Turns = {store: [] for store in STORES}
+    new, vacuumed, copy = _COPIES
+
+    def of(database: str) -> Settings:
+        return load_settings(state_dir=settings.state_dir, database_url=server.url(database))
+
+    server.create(vacuumed, DATABASE)
+    server.create(new, bench.vocabulary())
+    _apply(0, before, of(new), "applied", is_noted=False)
+    for database in (new, vacuumed):
+        server.vacuum(database)
+    for number in range(TURNS):
+        for store, database in zip(STORES, (new, DATABASE, vacuumed), strict=True):
+            server.create(copy, database)
+            server.quieten()
+            turns[store].append(_apply(1, day, of(copy), "applied", is_noted=False).run_s)
+        _say(f"turn {number + 1}/{TURNS}: " + ", ".join(f"{store} {times[-1]:.2f} s" for store, times in turns.items()))
+    return turns
 
 
 def _apply(number: int, source: Path, settings: Settings, expected: str, *, is_noted: bool = True) -> Day:
@@ -148,7 +189,7 @@ def _look(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
     return {name: found[name] for name in SIZES}, {name: found[name] for name in COUNTS}
 
 
-def describe(days: list[Day], before: Day, after: Day, repeats: int, machine: dict[str, str]) -> str:
+def describe(days: list[Day], before: Day, after: Day, repeats: int, turns: Turns, machine: dict[str, str]) -> str:
     """Tell times and sizes over the days, and what the runs without a change left."""
     runs = days[1:]
     shown = [days[0], *(runs[round(i * (len(runs) - 1) / (SHOWN - 2))] for i in range(SHOWN - 1))] if len(runs) >= SHOWN else days
@@ -165,11 +206,21 @@ def describe(days: list[Day], before: Day, after: Day, repeats: int, machine: di
         [
             f"{len(runs)} days on {report.machine_line(machine)}",
             f"The middle of the last {COMPARED} days takes {last / first:.2f} times that of the first {COMPARED} ({last:.2f} s and {first:.2f} s).",
+            _describe_turns(turns),
             "\n".join(lines),
             f"Then {repeats:,} runs of the last snapshot again: {grown or 'no table grew'}; ledger rows {before.counts['ledger_rows']:,} before,"
             f" {after.counts['ledger_rows']:,} after.",
         ]
     )
+
+
+def _describe_turns(turns: Turns) -> str:
+    """The last day's seconds on each store, and in times of the new one's: the median of the turns' own ratios."""
+    lines = ["| store | what it went through | run s | times new | turns |", "|---|---|---:|---:|---:|"]
+    for store, times in turns.items():
+        ratio = statistics.median(one / first for one, first in zip(times, turns["new"], strict=True))
+        lines.append(f"| {store} | {STORES[store]} | {statistics.median(times):.2f} | {ratio:.2f} | {len(times)} |")
+    return "\n".join(["The last day, applied in turns to copies of stores that hold the same:", "", *lines])
 
 
 def _say(text: str) -> None:
