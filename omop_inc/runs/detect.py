@@ -15,14 +15,13 @@ from xxhash import xxh3_128
 
 from omop_inc.runs.context import Run
 from omop_inc.runs.scaffold import ready_scaffold
-from omop_inc.source.deltas import Delta64, Multiset, compare
+from omop_inc.source.deltas import Delta64, Multiset, compare_ranges, select_new
 from omop_inc.source.digests import FileDigest, digest_file, join_digests, may_have
-from omop_inc.source.hashing import sum128
 from omop_inc.source.parts import split_file
 from omop_inc.source.records import Hashes, Places, check_count, hash_records, join_hashes
 from omop_inc.source.snapshot import Snapshot, SourceFile
 from omop_inc.source.tables import SOURCE_TABLES
-from omop_inc.store.state import TableState, read_hashes
+from omop_inc.store.state import TableState, read_ranges
 
 Hashes128 = NDArray[np.uint64]
 _NONE = Multiset(values=np.empty(0, dtype=np.uint64), counts=np.empty(0, dtype=np.int64))
@@ -38,7 +37,8 @@ class Seen:
     digest: bytes | None
     rows: int  # records of the file
     hash_sum: int  # of the file's records
-    hashes: Hashes128 | None = None  # (n, 2) in file order; None where the file is as it was
+    hashes: Hashes128 | None = None  # (n, 2) in file order, in append mode alone; None where the file is as it was
+    wanted: NDArray[np.bool_] | None = None  # which records are new, in file order; None if none is
     places: Places | None = None  # of the blocks of a plain file without quotes
     delta: Delta64 | None = None  # None where the file is as it was
 
@@ -82,10 +82,10 @@ def detect_file(run: Run, pool: Executor, table: str, file: SourceFile | None, b
     if may_be_same and digest is not None and digest.digest == before.file_digest:
         return Seen(table=table, file=file, before=before, digest=digest.digest, rows=before.rows, hash_sum=before.hash_sum)
     run.ahead.begin(lambda: ready_scaffold(run))
-    found, digest = _hash_file(file, pool, digest)
+    found, digest = _hash_file(file, pool, digest, is_half=not keeps)
+    high = found.hashes[:, 0] if keeps else found.hashes
     with run.database.connection() as connection:
-        known = read_hashes(connection, run.schemas, table)
-    delta = compare(np.sort(found.hashes[:, 0]), known)
+        delta = compare_ranges(high, read_ranges(connection, run.schemas, table))
     if keeps:
         delta = dataclasses.replace(delta, removed=_NONE)
     return Seen(
@@ -94,23 +94,24 @@ def detect_file(run: Run, pool: Executor, table: str, file: SourceFile | None, b
         before=before,
         digest=digest.digest,
         rows=len(found.hashes),
-        hash_sum=sum128(found.hashes),
-        hashes=found.hashes,
+        hash_sum=found.hash_sum,
+        hashes=found.hashes if keeps else None,
+        wanted=select_new(high, delta.new) if delta.new.total else None,
         places=None if digest.has_quotes or file.is_compressed else found.places,
         delta=delta,
     )
 
 
-def _hash_file(file: SourceFile, pool: Executor, digest: FileDigest | None) -> tuple[Hashes, FileDigest]:
+def _hash_file(file: SourceFile, pool: Executor, digest: FileDigest | None, *, is_half: bool) -> tuple[Hashes, FileDigest]:
     """Hash every record of a file, in parts side by side if it holds no quote, and digest it by the way."""
     parts = split_file(file)
     if len(parts) > 1 and not (digest and digest.has_quotes):
-        found = join_hashes(list(pool.map(partial(hash_records, file), parts)))
+        found = join_hashes(list(pool.map(partial(hash_records, file, is_half=is_half), parts)))
         digest = join_digests(found.digests)
         if not digest.has_quotes:
             check_count(file, len(found.hashes))
             return found, digest
-    found = hash_records(file)
+    found = hash_records(file, is_half=is_half)
     return found, digest or join_digests(found.digests)
 
 
@@ -120,9 +121,8 @@ def _absent(run: Run, table: str, file: SourceFile | None, before: TableState, *
     if keeps or not before.rows:
         return seen
     with run.database.connection() as connection:
-        known = read_hashes(connection, run.schemas, table)
-    none = np.empty((0, 2), dtype=np.uint64)
-    return dataclasses.replace(seen, hashes=none, delta=compare(none[:, 0], known))
+        delta = compare_ranges(np.empty(0, dtype=np.uint64), read_ranges(connection, run.schemas, table))
+    return dataclasses.replace(seen, delta=delta)
 
 
 def digest_snapshot(rows: dict[str, tuple[int, int]]) -> str:

@@ -28,14 +28,13 @@ from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen, largest_first
 from omop_inc.runs.publishing import Outcome, publishing
 from omop_inc.runs.scaffold import ready_scaffold
-from omop_inc.source.deltas import select_new
-from omop_inc.source.hashing import sum128
+from omop_inc.source.hashing import MODULUS, sum128
 from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store import apply, fates, history, intake, pairing
 from omop_inc.store.db import Connection, execute
 from omop_inc.store.schemas import Schemas, name
 from omop_inc.store.staging import hash_hex
-from omop_inc.store.state import MODULUS, TableState, write_delta, write_table_state
+from omop_inc.store.state import TableState, write_delta, write_table_state
 from omop_inc.telling.summary import SourceCounts
 
 # Transforms whose rows follow the run's parameters as well.
@@ -86,20 +85,18 @@ def _settle(run: Run, seen: dict[str, Seen], outcome: Outcome) -> Delta:
 def stage(run: Run, seen: Seen) -> None:
     """Take a file's new records in, and find the stored rows that left."""
     table, schemas = SOURCE_TABLES[seen.table], run.schemas
-    assert seen.delta is not None and seen.hashes is not None
+    assert seen.delta is not None
     with run.recorder.step("stage", seen.table) as counts:
         if run.is_again(f"stage-{table.name}"):
             with run.database.connection() as connection:
                 intake.empty_intake_tables(connection, schemas, table)
-        if seen.file is not None and seen.delta.new.total:
-            want = select_new(seen.hashes, seen.delta.new)
-            taken = intake.stage_delta(run.database, schemas, seen.file, want, run.settings.chunk_rows, seen.places)
+        entering = 0
+        if seen.file is not None and seen.wanted is not None:
+            taken = intake.stage_delta(run.database, schemas, seen.file, seen.wanted, run.settings.chunk_rows, seen.places)
             counts.rows_in, counts.rows_new = taken.rows, taken.good
             if taken.rows != seen.delta.new.total:
                 raise StateMismatchError(f"'{seen.table}.csv' was changed while it was read. Start the run again when it is whole.")
-            entering = sum128(seen.hashes[want])
-        else:
-            entering = 0
+            entering = taken.hash_sum
         with run.database.connection() as connection:
             if run.settings.mode == "append":
                 _note_kept(connection, schemas, seen)
@@ -110,8 +107,8 @@ def stage(run: Run, seen: Seen) -> None:
             execute(connection, sql.SQL("ANALYZE {}").format(name(schemas.run, seen.table + "_leave")))
         if (seen.before.hash_sum - leaving + entering) % MODULUS != seen.hash_sum:
             raise StateMismatchError(
-                f"The hash state of '{seen.table}' does not lead to the file: its 128-bit sums disagree. Nothing was applied."
-                " Rebuild with a full reload, which reads every row."
+                f"The hash state of '{seen.table}' does not lead to the file: their 128-bit sums disagree. Nothing was applied. Start the run again,"
+                " in case the file was changed while it was read; else rebuild with a full reload, which reads every row."
             )
 
 
@@ -305,7 +302,7 @@ def _appended_state(run: Run, seen: Seen, state: TableState) -> tuple[TableState
     """
     assert seen.delta is not None and seen.hashes is not None
     replaced = intake.read_leaving_hashes(run.raw, run.schemas, seen.table) if seen.is_changed else seen.hashes[:0]
-    new = sum128(seen.hashes[select_new(seen.hashes, seen.delta.new)])
+    new = sum128(seen.hashes[seen.wanted]) if seen.wanted is not None else 0
     hash_sum = (seen.before.hash_sum + new - sum128(replaced)) % MODULUS
     rows = seen.before.rows + seen.delta.new.total - len(replaced)
     digest = seen.digest if hash_sum == seen.hash_sum and rows == seen.rows else None

@@ -4,6 +4,7 @@ Belongs here: pure functions on arrays of hashes. Does not: reading files (recor
 pairing a removed row with a new one of the same key (store: it needs the rows).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy.typing as npt
 Hashes64 = npt.NDArray[np.uint64]
 
 _TABLE_BITS = 24
+# Hashes of either side that are merged at a time, which takes 56 bytes for each: 15 MB, near a core's cache.
+_MERGED = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,42 @@ class Delta64:
     new: Multiset
     removed: Multiset
     unchanged: int  # records in both
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """The state's hashes from one value up to another."""
+
+    start: int
+    stop: int | None  # None: there is no end
+    known: Hashes64  # ascending, repeats kept
+
+
+def compare_ranges(high: Hashes64, ranges: Iterable[Range]) -> Delta64:
+    """Compare a snapshot's file with the committed state, a range of hashes at a time, so that neither is held whole in order.
+
+    Args:
+        high: Row hashes in any order.
+        ranges: All of the state; one begins where the one before ends.
+    """
+    parts = [compare(np.sort(_within(high, one)), one.known) for one in ranges]
+    return Delta64(
+        new=_join([part.new for part in parts]), removed=_join([part.removed for part in parts]), unchanged=sum(part.unchanged for part in parts)
+    )
+
+
+def _within(high: Hashes64, one: Range) -> Hashes64:
+    if one.start == 0 and one.stop is None:
+        return high
+    inside = high >= np.uint64(one.start)
+    if one.stop is not None:
+        inside &= high < np.uint64(one.stop)
+    return high[inside]
+
+
+def _join(parts: list[Multiset]) -> Multiset:
+    """Put multisets of ascending ranges together."""
+    return Multiset(values=np.concatenate([part.values for part in parts]), counts=np.concatenate([part.counts for part in parts]))
 
 
 def compare(incoming: Hashes64, known: Hashes64) -> Delta64:
@@ -95,7 +134,14 @@ def _multiset(values: Hashes64, balance: npt.NDArray[np.int64]) -> Multiset:
 
 
 def _suspects(incoming: Hashes64, known: Hashes64) -> Hashes64:
-    """Give, ascending, every value whose count may differ.
+    """Give, ascending, every value whose count may differ."""
+    bounds = known[_MERGED::_MERGED]
+    pairs = zip(np.split(incoming, np.searchsorted(incoming, bounds)), np.split(known, np.searchsorted(known, bounds)), strict=True)
+    return np.concatenate([_suspects_among(one, other) for one, other in pairs if len(one) or len(other)])
+
+
+def _suspects_among(incoming: Hashes64, known: Hashes64) -> Hashes64:
+    """The same of a few, all at once.
 
     A value that each side holds once is a pair in the merged array and no suspect; nearly all are. The stable sort of two
     ascending runs is a merge: 10 M against 10 M cost 0.4 s in all, looking each value up in the other array 1.1 s.

@@ -20,6 +20,8 @@ import numpy.typing as npt
 from xxhash import xxh3_128_digest
 
 HASH_VERSION = 1
+# Sums of hashes are taken modulo this.
+MODULUS = 1 << 128
 
 _SPECIAL = re.compile(rb'[",\r\n]')
 _YEAR = re.compile(rb"[0-9]{4}")
@@ -82,4 +84,4 @@ def sum128(hashes: npt.NDArray[np.uint64]) -> int:
     for column, shift in ((0, 64), (1, 0)):
         total += int((hashes[:, column] & mask).sum(dtype=np.uint64)) << shift
         total += int((hashes[:, column] >> half).sum(dtype=np.uint64)) << (shift + 32)
-    return total % (1 << 128)
+    return total % MODULUS

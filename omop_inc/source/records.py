@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from omop_inc.errors import SourceFileError
 from omop_inc.source.digests import PartDigest, Watch, truncated
+from omop_inc.source.hashing import MODULUS, sum128
 from omop_inc.source.lines import MAX_RECORD_BYTES, Batch, Layout, Lines, careful_batch, layout_of, plain_batch
 from omop_inc.source.snapshot import BLOCK_BYTES, Part, SourceFile, open_binary, read_blocks
 from omop_inc.source.tables import SOURCE_TABLES
@@ -91,7 +92,8 @@ class Chunk:
 class Hashes:
     """The hashes of all records of a file, or a part of it, in file order, bad ones included."""
 
-    hashes: Hashes128
+    hashes: Hashes128 | npt.NDArray[np.uint64]  # (n, 2); of halves (n,), the high 64 bits
+    hash_sum: int  # of the 128 bits
     bad_count: int
     places: Places  # of the stretches; right where no record holds a quote
     digests: tuple[PartDigest, ...]  # of the parts
@@ -102,30 +104,37 @@ def join_hashes(parts: Sequence[Hashes]) -> Hashes:
     firsts = np.cumsum([0, *(len(part.hashes) for part in parts[:-1])])
     return Hashes(
         hashes=np.concatenate([part.hashes for part in parts]),
+        hash_sum=sum(part.hash_sum for part in parts) % MODULUS,
         bad_count=sum(part.bad_count for part in parts),
         places=np.concatenate([part.places + [first, 0] for part, first in zip(parts, firsts, strict=True)]),
         digests=tuple(digest for part in parts for digest in part.digests),
     )
 
 
-def hash_records(file: SourceFile, part: Part | None = None) -> Hashes:
+def hash_records(file: SourceFile, part: Part | None = None, *, is_half: bool = False) -> Hashes:
     """Hash every record of a file, or of a part of it, without parsing more than it must.
+
+    Args:
+        file: The file.
+        part: What of it; None is all.
+        is_half: Whether the high 64 bits of each hash are enough, which take half of the memory.
 
     Raises:
         SourceFileError: If the file is damaged, or, read whole, holds another number of records than the manifest says.
     """
-    parts: list[Hashes128] = [np.empty((0, 2), dtype=np.uint64)]
-    bad_count = 0
+    parts: list[npt.NDArray[np.uint64]] = [np.empty(0 if is_half else (0, 2), dtype=np.uint64)]
+    bad_count = hash_sum = 0
     places: list[Places] = [np.empty((0, 2), dtype=np.int64)]
     watch = Watch(finds_quotes=False)
     for _, batch in _batches(file, part, places=places, watch=watch):
-        parts.append(batch.hashes)
+        parts.append(batch.hashes[:, 0].copy() if is_half else batch.hashes)
+        hash_sum += sum128(batch.hashes)
         watch.has_quotes = watch.has_quotes or batch.has_quotes
         bad_count += len(batch.bad)
     hashes = np.concatenate(parts)
     if part is None:
         check_count(file, len(hashes))
-    return Hashes(hashes=hashes, bad_count=bad_count, places=np.concatenate(places), digests=(watch.found,))
+    return Hashes(hashes=hashes, hash_sum=hash_sum % MODULUS, bad_count=bad_count, places=np.concatenate(places), digests=(watch.found,))
 
 
 def check_count(file: SourceFile, count: int) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from omop_inc.source.deltas import Delta64, Multiset
-from omop_inc.source.hashing import sum128
+from omop_inc.source.hashing import MODULUS, sum128
 from omop_inc.source.parts import lines_before
 from omop_inc.source.records import Chunk, Places, read_chunks
 from omop_inc.source.screening import failures_of
@@ -33,7 +33,6 @@ from omop_inc.store.staging import (
     row_tuples,
     text_field,
 )
-from omop_inc.store.state import MODULUS
 
 CANDIDATE_COLUMNS = ("origin", *FATE_COLUMNS, "was")
 BAD_COLUMNS = ("source_table", "row_hash", "line", "column_name", "rule", "record")
@@ -50,9 +49,13 @@ class Intake:
     hash_sum: int = 0  # of the 128-bit hashes of every record read
     hashes: list[NDArray[np.uint64]] = field(default_factory=list)  # their high 64 bits
 
-    def note_hashes(self, hashes: NDArray[np.uint64]) -> None:
-        """Note the hashes of records read, shape (n, 2)."""
+    def note_sum(self, hashes: NDArray[np.uint64]) -> None:
+        """Note the sum of the hashes of records read, shape (n, 2)."""
         self.hash_sum = (self.hash_sum + sum128(hashes)) % MODULUS
+
+    def note_hashes(self, hashes: NDArray[np.uint64]) -> None:
+        """Note the hashes of records read, shape (n, 2), and their sum."""
+        self.note_sum(hashes)
         self.hashes.append(hashes[:, 0].copy())
 
     def sorted_hashes(self) -> NDArray[np.uint64]:
@@ -152,6 +155,7 @@ def stage_delta(
         candidates = _Target(copier=copier, place=name(schemas.run, table.name + "_candidate"), table=table)
         for chunk in read_chunks(file, chunk_rows=chunk_rows, want=want, places=places):
             checked = _check(chunk, table, intake)
+            intake.note_sum(_all_hashes(chunk))
             candidates.write(chunk, checked.good, None)
             copier.write(_bad_statement(schemas), _bad_lines(checked.bad))
             intake.unnumbered += len(checked.good)

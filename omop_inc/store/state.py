@@ -4,6 +4,7 @@ Belongs here: reading and writing `<cdm>_state`, its segments and what it was ma
 Does not: comparing it with a file (source/deltas.py) or the ledger (ledger.py).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from psycopg import sql
 
 from omop_inc.errors import SettingsError, StateMismatchError
 from omop_inc.resources import read_sql
+from omop_inc.source.deltas import Range
 from omop_inc.source.hashing import HASH_VERSION
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store import history
@@ -27,8 +29,6 @@ SEGMENT_ROWS = 1_000_000
 FOLD_SHARE = 0.1
 # Reading a table's state is one row a segment; beyond this many small ones the reading costs more than the fold.
 FOLD_SEGMENTS = 60
-
-MODULUS = 1 << 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,23 +120,59 @@ def write_table_state(connection: Connection, schemas: Schemas, table: str, stat
 
 def read_hashes(connection: Connection, schemas: Schemas, table: str) -> NDArray[np.uint64]:
     """The sorted 64-bit hashes of all rows that the last run saw of a table."""
-    query = sql.SQL("SELECT sign, packed FROM {} WHERE source_table = %s ORDER BY generation, sign DESC, part")
-    parts: dict[int, list[NDArray[np.uint64]]] = {0: [], 1: [], -1: []}
+    return np.concatenate([one.known for one in read_ranges(connection, schemas, table)])
+
+
+def read_ranges(connection: Connection, schemas: Schemas, table: str) -> Iterator[Range]:
+    """The same a range of hashes at a time, as many as a segment of the base holds."""
+    added, removed = (_read_deltas(connection, schemas, table, sign) for sign in (1, -1))
+
+    def between(start: int, stop: int | None, base: NDArray[np.uint64]) -> Range:
+        known = apply_segments(base, _slice(added, start, stop), _slice(removed, start, stop)) if len(added) or len(removed) else base
+        return Range(start=start, stop=stop, known=known)
+
+    start, held = 0, np.empty(0, dtype=np.uint64)
+    for segment in _read_base(connection, schemas, table):
+        stop = int(segment[0])
+        if len(held) and stop > start:  # what equals the next segment's first value goes with it
+            cut = int(np.searchsorted(held, segment[0]))
+            yield between(start, stop, held[:cut])
+            start, held = stop, held[cut:]
+        held = np.concatenate((held, segment)) if len(held) else segment
+    yield between(start, None, held)
+
+
+def _read_base(connection: Connection, schemas: Schemas, table: str) -> Iterator[NDArray[np.uint64]]:
+    """The base's segments, which follow one another, one at a time."""
+    query = sql.SQL("SELECT packed FROM {} WHERE source_table = %s AND sign = 0 ORDER BY generation, part")
+    with connection.cursor("base", binary=True) as cursor:
+        cursor.itersize = 1
+        cursor.execute(query.format(name(schemas.state, "hash_segment")), (table,))
+        for (packed,) in cursor:
+            if packed:
+                yield np.frombuffer(packed, dtype="<u8").astype(np.uint64, copy=False)
+
+
+def _read_deltas(connection: Connection, schemas: Schemas, table: str, sign: int) -> NDArray[np.uint64]:
+    """What later runs added or took away, ascending."""
+    query = sql.SQL("SELECT packed FROM {} WHERE source_table = %s AND sign = %s")
     with connection.cursor(binary=True) as cursor:
-        for sign, packed in cursor.execute(query.format(name(schemas.state, "hash_segment")), (table,)):
-            parts[sign].append(np.frombuffer(packed, dtype="<u8"))
-    known = np.concatenate(parts[0]) if parts[0] else np.empty(0, dtype=np.uint64)
-    if parts[1] or parts[-1]:
-        known = apply_segments(known, parts[1], parts[-1])
-    return np.ascontiguousarray(known, dtype=np.uint64)
+        found = [np.frombuffer(packed, dtype="<u8") for (packed,) in cursor.execute(query.format(name(schemas.state, "hash_segment")), (table, sign))]
+    return np.sort(np.concatenate([np.empty(0, dtype=np.uint64), *found]))
 
 
-def apply_segments(base: NDArray[np.uint64], added: list[NDArray[np.uint64]], removed: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-    """Add and take away hashes as multisets; the order of runs does not matter because each delta was exact."""
-    present = np.sort(np.concatenate([base, *added]), kind="stable")
-    if not removed:
+def _slice(ascending: NDArray[np.uint64], start: int, stop: int | None) -> NDArray[np.uint64]:
+    end = len(ascending) if stop is None else int(np.searchsorted(ascending, np.uint64(stop)))
+    return ascending[int(np.searchsorted(ascending, np.uint64(start))) : end]
+
+
+def apply_segments(base: NDArray[np.uint64], added: NDArray[np.uint64], removed: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Add and take away hashes as multisets, all ascending; the order of runs does not matter because each delta was exact."""
+    present = np.concatenate((base, added))
+    present.sort(kind="stable")
+    if not len(removed):
         return present
-    gone, counts = np.unique(np.concatenate(removed), return_counts=True)
+    gone, counts = np.unique(removed, return_counts=True)
     start = np.searchsorted(present, gone)
     keep = np.ones(len(present), dtype=bool)
     keep[np.repeat(start, counts) + _ordinals(counts)] = False

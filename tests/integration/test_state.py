@@ -73,6 +73,19 @@ def test_small_deltas_stand_beside_the_base_and_are_folded_when_they_have_grown(
     assert state.read_hashes(store, SCHEMAS, "patients").tolist() == [*expected, 40]
 
 
+def test_hashes_are_read_range_by_range(store: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of one hash are in one range, though segments part them, and deltas are in the range that they belong to."""
+    monkeypatch.setattr(state, "SEGMENT_ROWS", 2)
+    monkeypatch.setattr(state, "FOLD_SHARE", 9)
+    last = (1 << 64) - 1
+    state.write_base(store, SCHEMAS, "patients", 1, hashes(3, 5, 5, 5, 5, 8, 9, last))
+    state.write_delta(store, SCHEMAS, "patients", 2, hashes(1, 6, 9, last), hashes(5, 8))
+    found = list(state.read_ranges(store, SCHEMAS, "patients"))
+    assert [(one.start, one.stop, one.known.tolist()) for one in found] == [(0, 5, [1, 3]), (5, 9, [5, 5, 5, 6]), (9, None, [9, 9, last, last])]
+    (none,) = state.read_ranges(store, SCHEMAS, "claims")
+    assert (none.start, none.stop, none.known.tolist()) == (0, None, [])
+
+
 def test_many_small_deltas_are_folded_whatever_their_size(store: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "FOLD_SEGMENTS", 2)
     state.write_base(store, SCHEMAS, "patients", 1, hashes(*range(100)))

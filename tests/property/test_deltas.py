@@ -1,10 +1,13 @@
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omop_inc.source.deltas import Multiset, compare, select_new
+from omop_inc.source import deltas
+from omop_inc.source.deltas import Multiset, Range, compare, compare_ranges, select_new
 
 # Few values, so that repeats and meetings are the rule.
 ROWS = st.lists(st.one_of(st.integers(0, 12), st.integers(2**64 - 3, 2**64 - 1)), max_size=60)
@@ -38,6 +41,27 @@ def test_delta_backwards_is_the_delta_turned_round(incoming: list[int], known: l
     assert counter(there.new) == counter(back.removed)
     assert counter(there.removed) == counter(back.new)
     assert there.unchanged == back.unchanged
+
+
+@given(incoming=ROWS, known=ROWS, merged=st.integers(1, 20))
+def test_delta_does_not_depend_on_how_many_are_merged_at_a_time(incoming: list[int], known: list[int], merged: int) -> None:
+    whole = compare(ascending(incoming), ascending(known))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deltas, "_MERGED", merged)
+        parted = compare(ascending(incoming), ascending(known))
+    assert (counter(parted.new), counter(parted.removed), parted.unchanged) == (counter(whole.new), counter(whole.removed), whole.unchanged)
+
+
+@given(incoming=ROWS, known=ROWS, cuts=st.sets(st.one_of(st.integers(1, 13), st.integers(2**64 - 3, 2**64 - 1)), max_size=4))
+def test_delta_by_ranges_is_the_delta_of_the_whole(incoming: list[int], known: list[int], cuts: set[int]) -> None:
+    bounds = [0, *sorted(cuts), None]
+    ranges = [
+        Range(start=one, stop=two, known=ascending([v for v in known if v >= one and (two is None or v < two)])) for one, two in pairwise(bounds)
+    ]
+    found, whole = compare_ranges(np.array(incoming, dtype=np.uint64), ranges), compare(ascending(incoming), ascending(known))
+    assert found.new.values.tolist() == whole.new.values.tolist()
+    assert found.removed.values.tolist() == whole.removed.values.tolist()
+    assert (counter(found.new), counter(found.removed), found.unchanged) == (counter(whole.new), counter(whole.removed), whole.unchanged)
 
 
 @given(incoming=ROWS, known=ROWS)
