@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import Settings
 
 from flows import environment
 from tests.flows.conftest import ROOT
@@ -44,6 +45,15 @@ def test_environment_keeps_what_the_user_set(monkeypatch: pytest.MonkeyPatch, tm
     assert found["DO_NOT_TRACK"] == "0"
     assert found["PREFECT_HOME"] == str(tmp_path / "state" / "prefect")
     assert found["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] == "180"
+
+
+def test_what_the_environment_sets_of_a_server_are_settings_of_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.QUIET.items():
+        monkeypatch.setenv(name, value)
+    server = Settings().server
+    assert server.ephemeral.startup_timeout_seconds == 180
+    recorder, persister = server.services.task_run_recorder, server.services.event_persister
+    assert (recorder.read_batch_size, recorder.batch_size, persister.read_batch_size, persister.batch_size) == (50, 200, 50, 500)
 
 
 def test_environment_leaves_a_profile_of_the_users_own_in_force(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
