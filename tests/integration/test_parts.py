@@ -1,10 +1,11 @@
-"""A snapshot whose files are read in parts by several processes leaves what reading them whole leaves."""
+"""A snapshot whose files are read in parts by several threads leaves what reading them whole leaves."""
 
 from pathlib import Path
 
 import pytest
 
 from omop_inc.runs import detect
+from omop_inc.runs.loading import MOST_WHOLE
 from omop_inc.source import parts
 from tests.comparing import IdHistory, differences, exact_differences
 from tests.factories import small_world
@@ -20,7 +21,10 @@ def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("cut_small")
-def test_loads_reloads_and_increments_in_parts_are_those_of_whole_files(cdm: Cdm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("workers", [MOST_WHOLE, MOST_WHOLE + 2], ids=["a connection a table", "a connection a part"])
+def test_loads_reloads_and_increments_in_parts_are_those_of_whole_files(
+    cdm: Cdm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
     whole, ids = Cdm(cdm.url, cdm.state_dir, "whole"), IdHistory()
     history = History(small_world(4))
     a = write_snapshot(tmp_path / "a", history.step([]))
@@ -30,12 +34,12 @@ def test_loads_reloads_and_increments_in_parts_are_those_of_whole_files(cdm: Cdm
     for file in (a / "conditions.csv", b / "conditions.csv"):
         lines = file.read_bytes().splitlines(keepends=True)
         file.write_bytes(b"".join([*lines[:-1], BAD, *lines[-1:]]))
-    cdm.run(a)
+    cdm.run(a, workers=workers)
     assert ids.check(cdm.read()) == []
-    cdm.run(b)
+    cdm.run(b, workers=workers)
     assert ids.check(cdm.read()) == []
     before = cdm.read()
-    cdm.run_allowed(b, "full_reload")
+    cdm.run_allowed(b, "full_reload", workers=workers)
     assert exact_differences(before, cdm.read()) == []
     assert cdm.run(b).status == "no_change"
     bad = "SELECT source_table, rule, line FROM {}_quarantine.bad_record"
@@ -68,7 +72,7 @@ def test_a_changed_file_of_the_same_size_is_found_and_an_equal_one_is_not_hashed
     cdm.run(a)
     hashed: list[str] = []
     real = detect._hash_file
-    monkeypatch.setattr(detect, "_hash_file", lambda file, *others: hashed.append(file.table) or real(file, *others))
+    monkeypatch.setattr(detect, "_hash_file", lambda file, *others, **how: hashed.append(file.table) or real(file, *others, **how))
     assert cdm.run(a).status == "no_change"
     assert hashed == []
     (a / "patients.csv").write_text(text.replace(",M,", ",F,", 1) if ",M," in text else text.replace(",F,", ",M,", 1))
