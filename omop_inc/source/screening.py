@@ -4,7 +4,7 @@ Belongs here: when a chunk needs pandera. Does not: the rules and what a failure
 
 A compiled loop reads each value as the server's COPY would have it. What it can read, every rule allows: it knows fewer spellings than
 the rules do, so that it may doubt what is valid, and never passes what is not. A chunk of which it doubts anything is pandera's. Of
-3.4 million plain records it takes 0.5 s, pandera over the distinct values of each column took 4.5 s.
+3.4 million plain records it takes 0.85 s, pandera over the distinct values of each column took 4.5 s.
 """
 
 from functools import cache
