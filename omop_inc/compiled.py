@@ -1,7 +1,7 @@
 """The compiled loops: kept as machine code, loaded and called.
 
 Belongs here: compiling the loops once for a machine, keeping and loading what came of it, handing it arrays. Does not: the loops
-themselves (loops); what a line, a record or a hash is (source/lines.py, source/hashing.py).
+themselves (loops/); what a line, a record or a hash is (source/lines.py, source/hashing.py).
 
 numba compiles the loops when a machine first needs them (3 s), and llvmlite, on which numba stands, loads the machine code in every
 later process (0.05 s; numba itself would take 0.4 s). They are called without the interpreter's lock. Only a process that reads the

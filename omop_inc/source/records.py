@@ -92,7 +92,7 @@ class Chunk:
 class Hashes:
     """The hashes of all records of a file, or a part of it, in file order, bad ones included."""
 
-    hashes: Hashes128 | npt.NDArray[np.uint64]  # (n, 2); of halves (n,), the high 64 bits
+    hashes: npt.NDArray[np.uint64]  # shape (n, 2): high and low 64 bits; of halves (n,), the high ones
     hash_sum: int  # of the 128 bits
     bad_count: int
     places: Places  # of the stretches; right where no record holds a quote

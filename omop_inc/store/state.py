@@ -149,8 +149,7 @@ def _read_base(connection: Connection, schemas: Schemas, table: str) -> Iterator
         cursor.itersize = 1
         cursor.execute(query.format(name(schemas.state, "hash_segment")), (table,))
         for (packed,) in cursor:
-            if packed:
-                yield np.frombuffer(packed, dtype="<u8").astype(np.uint64, copy=False)
+            yield np.frombuffer(packed, dtype="<u8").astype(np.uint64, copy=False)
 
 
 def _read_deltas(connection: Connection, schemas: Schemas, table: str, sign: int) -> NDArray[np.uint64]:
