@@ -21,7 +21,7 @@ from omop_inc.runs.detect import Seen, detect, digest_snapshot
 from omop_inc.runs.full import full_load
 from omop_inc.runs.increment import increment
 from omop_inc.runs.publishing import Outcome, ledger_row
-from omop_inc.runs.scaffold import ready_scaffold
+from omop_inc.runs.scaffold import clear_scaffold
 from omop_inc.runs.verifying import describe, verify
 from omop_inc.settings import Settings
 from omop_inc.source.snapshot import Snapshot, open_snapshot
@@ -134,13 +134,13 @@ def _clear(run: Run) -> None:
     if run.builds_beside:
         drop_run_schemas(run)
     else:
-        ready_scaffold(run)
+        clear_scaffold(run)
 
 
 def _clear_applied(run: Run) -> None:
     """Leave what the next increment finds made and empty. Whatever happens now, the snapshot is committed."""
     try:
-        ready_scaffold(run)  # of a full load's tables none has the stamp, so that they go
+        clear_scaffold(run)  # of a full load's tables none has the stamp, so that they go
     except OmopIncError as error:
         run.summary.warnings.append(f"The snapshot is applied; clearing up behind the run failed, and the next run does it: {error}")
 

@@ -71,6 +71,16 @@ class Database:
         with translated(), self.pool.connection() as connection:
             yield connection
 
+    @contextlib.contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """Lend a pooled connection whose statements are transactions of their own, as VACUUM wants it."""
+        with translated(), self.pool.connection() as connection:
+            connection.autocommit = True
+            try:
+                yield connection
+            finally:
+                connection.autocommit = False
+
     def close(self) -> None:
         """Close every connection."""
         self.pool.close()
