@@ -61,14 +61,19 @@ class Place:
         copies = max(1, math.ceil(size_gb * GB / base_bytes))
         return self._make(f"{size_gb:g}gb", lambda target: self._scale(target, copies))
 
-    def mutated(self, size_gb: float, percent: float, *, after: Made | None = None, shuffle: bool = False) -> Made:
-        """The day after a scaled snapshot, or after one that was made from it."""
+    def mutated(self, size_gb: float, percent: float, *, after: Made | None = None, among_gb: float | None = None, shuffle: bool = False) -> Made:
+        """The day after a scaled snapshot, or after one that was made from it.
+
+        Args:
+            among_gb: Only the people are touched who are in the scaled snapshot of this size too, of whom the percent is.
+        """
         source = (after or self.scaled(size_gb)).folder
         seed = 1 if after is None else 2
-        name = f"{size_gb:g}gb-{percent:.3g}pc-{seed}{'-shuffled' if shuffle else ''}"
+        among = None if among_gb is None else self._people(among_gb)
+        name = f"{size_gb:g}gb-{percent:.3g}pc{f'-of-{among}' if among else ''}-{seed}{'-shuffled' if shuffle else ''}"
 
         def make(target: Path) -> dict[str, int]:
-            told = mutate_snapshot(source, target, percent=percent, seed=seed, shuffle=shuffle)
+            told = mutate_snapshot(source, target, percent=percent, seed=seed, among=among, shuffle=shuffle)
             counts = {kind: sum(getattr(truth, kind) for truth in told.tables.values()) for kind in ("rows", "new", "changed", "removed")}
             return {**counts, "people": sum(told.actions.values())}
 
@@ -79,6 +84,10 @@ class Place:
         if not any(folder.glob("*.gz")):
             return Made(folder=folder, size_bytes=sum(path.stat().st_size for path in folder.glob("*.csv")), rows=0)
         return self._make(f"plain-{folder.parent.name}-{folder.name}", lambda target: self._scale(target, 1, folder))
+
+    def _people(self, size_gb: float) -> int:
+        with (self.scaled(size_gb).folder / "patients.csv").open("rb") as file:
+            return sum(1 for _ in file) - 1
 
     def _plain_base(self) -> int:
         return self._make("base", lambda target: self._scale(target, 1)).size_bytes

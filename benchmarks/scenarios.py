@@ -218,8 +218,8 @@ def _main(size: float) -> Iterator[Scenario]:
     yield Scenario(name="reload" + at, about="full reload of the same snapshot, ids kept", take=take, floor="copy")
 
 
-def _mutated(place: Place, *, size: float, percent: float, shuffle: bool = False) -> Made:
-    return place.mutated(size, percent, shuffle=shuffle)
+def _mutated(place: Place, *, size: float, percent: float, among: float | None = None, shuffle: bool = False) -> Made:
+    return place.mutated(size, percent, among_gb=among, shuffle=shuffle)
 
 
 def _vocabulary_scenario() -> Scenario:
@@ -232,7 +232,7 @@ def _prefect_scenario() -> Scenario:
 
 
 def _constant(unit: float, group: str) -> Iterator[Scenario]:
-    """The same number of changed people in 1, 3 and 10 times the total."""
+    """The same changes of the same people in 1, 3 and 10 times the total."""
     for factor in (1, 3, 10):
         size = unit * factor
         is_copied = size <= COPIED_UP_TO_GB
@@ -240,7 +240,7 @@ def _constant(unit: float, group: str) -> Iterator[Scenario]:
             _checked_next,
             size=size,
             before=partial(_scaled, size=size),
-            after=partial(_mutated, size=size, percent=CONSTANT_PERCENT / factor),
+            after=partial(_mutated, size=size, percent=CONSTANT_PERCENT, among=unit),
             is_copied=is_copied,
         )
         about = f"the delta of the 1x in {factor} times the total of {unit:g} GB"

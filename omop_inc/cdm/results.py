@@ -231,6 +231,21 @@ def prepare_full_views(connection: Connection, schemas: Schemas) -> None:
         execute(connection, part.format(name(schemas.run, f"routed_{target}"), routed, sql.Literal(target)))
 
 
+def keep_view(database: Database, schemas: Schemas, view: str) -> int:
+    """Make a table of one of KEPT_VIEWS, which the transforms of a full load find before the view.
+
+    Returns:
+        Its rows.
+    """
+    kept = name(schemas.run, view)
+    with database.connection() as connection:
+        execute(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(kept))
+        execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT * FROM {}").format(kept, name(schemas.delta, view)))
+        rows = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(kept)))
+        analyze_roughly(connection, kept)
+    return rows
+
+
 def routed_targets() -> list[str]:
     """The transforms that read the routed view."""
     return [n for n, transform in transforms().items() if ROUTED_VIEW in transform.view_reads]

@@ -41,13 +41,14 @@ def mutate(
     percent: Annotated[float, typer.Option("--percent", min=0, max=100, help="Of the people that the day touches; 0 alters no row.")] = 1.0,
     seed: Seed = 0,
     day: Annotated[datetime | None, typer.Option("--day", formats=["%Y-%m-%d"], help="Default: the day after the latest encounter.")] = None,
+    among: Annotated[int | None, typer.Option("--among", min=1, help="Touch none but the first so many people, of whom the percent is.")] = None,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Put the rows of every file into random order.")] = False,
 ) -> None:
     """Write the next day's snapshot: people changed, volatile columns redrawn; prints what a run must find."""
     from omop_inc.sampling.mutation import mutate_snapshot
 
     start = time.perf_counter()
-    done = mutate_snapshot(source, target, percent=percent, seed=seed, day=day.date() if day else None, shuffle=shuffle)
+    done = mutate_snapshot(source, target, percent=percent, seed=seed, day=day.date() if day else None, among=among, shuffle=shuffle)
     tables = {table: asdict(truth) for table, truth in done.tables.items()}
     total = {name: sum(truth[name] for truth in tables.values()) for name in ("rows", "new", "changed", "removed", "redrawn")}
     _tell({"day": done.day.isoformat(), "actions": done.actions, "tables": tables, "total": total}, start)

@@ -16,8 +16,8 @@ from omop_inc.cdm import lookups, outcomes
 from omop_inc.cdm.cut_texts import count_cut_texts
 from omop_inc.cdm.publish import Written, compare_with_committed, exchange
 from omop_inc.cdm.quality.checker import Checked
-from omop_inc.cdm.results import full_path, prepare_full, prepare_full_views, route_full, routed_sources, routed_targets, run_full
-from omop_inc.cdm.transforms import all_reads, coded_sources, transforms, waits
+from omop_inc.cdm.results import full_path, keep_view, prepare_full, prepare_full_views, route_full, routed_sources, routed_targets, run_full
+from omop_inc.cdm.transforms import KEPT_VIEWS, all_reads, coded_sources, transforms, views, views_of, waits
 from omop_inc.errors import CheckFailed
 from omop_inc.runs import accounting, checking, guards
 from omop_inc.runs.context import Run
@@ -162,6 +162,7 @@ def _carry_out(run: Run, seen: dict[str, Seen], outcome: Outcome, checks: checki
         _RESOLVED: partial(_resolve, run),
         **{f"settle-{table}": partial(_settle, run, table) for table in tables if table not in coded_sources()},
         _GUARDED: partial(_guard, run, seen, outcome, is_guarded=is_guarded),
+        **{f"keep-{view}": partial(_keep, run, view) for view in KEPT_VIEWS},
         **{f"route-{table}": partial(_route, run, table) for table in routed},
         **{transform: partial(_transform, run, transform, rows) for transform in waits()},
         **{f"compare-{transform}": partial(_compare, run, transform, rows) for transform in compared},
@@ -175,6 +176,7 @@ def _carry_out(run: Run, seen: dict[str, Seen], outcome: Outcome, checks: checki
         **{f"codes-{kind}": {f"settle-{table}" for table in _coded(kind)} for kind in lookups.IN_USE},
         _RESOLVED: {f"codes-{kind}" for kind in lookups.IN_USE},
         _GUARDED: {f"settle-{table}" for table in tables},
+        **{f"keep-{view}": {_RESOLVED, *(f"settle-{table}" for table in all_reads(views()[view])[0])} for view in KEPT_VIEWS},
         **{f"route-{table}": {_RESOLVED, f"settle-{table}"} for table in routed},
         **{transform: _needs(transform, routed, is_guarded=is_guarded) for transform in waits()},
         **{f"compare-{transform}": {transform} for transform in compared},
@@ -190,7 +192,8 @@ def _needs(transform: str, routed: list[str], *, is_guarded: bool) -> set[str]:
     """What must be done before a transform of a full load begins."""
     sources, others = all_reads(transforms()[transform])
     routes = {f"route-{table}" for table in routed} if transform in routed_targets() else set()
-    return {_RESOLVED, *others, *routes, *(f"settle-{table}" for table in sources), *({_GUARDED} if is_guarded else ())}
+    kept = {f"keep-{view.name}" for view in views_of(transforms()[transform]) if view.name in KEPT_VIEWS}
+    return {_RESOLVED, *others, *routes, *kept, *(f"settle-{table}" for table in sources), *({_GUARDED} if is_guarded else ())}
 
 
 def _coded(kind: str) -> Iterable[str]:
@@ -221,6 +224,12 @@ def _guard(run: Run, seen: dict[str, Seen], outcome: Outcome, *, is_guarded: boo
             guards.check_files(run, seen, outcome.snapshot_digest)
             guards.check_losses(run, seen, outcome.snapshot_digest, is_full=True, tables=list(SOURCE_TABLES))
     return 0
+
+
+def _keep(run: Run, view: str) -> int:
+    with run.recorder.step("keep", view) as counts:
+        counts.rows_written = keep_view(run.database, run.schemas, view)
+    return counts.rows_written
 
 
 def _route(run: Run, table: str) -> int:

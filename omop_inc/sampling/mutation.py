@@ -35,7 +35,9 @@ class Mutated:
     tables: dict[str, TableTruth]
 
 
-def mutate_snapshot(source: Path, target: Path, *, percent: float, seed: int = 0, day: date | None = None, shuffle: bool = False) -> Mutated:
+def mutate_snapshot(
+    source: Path, target: Path, *, percent: float, seed: int = 0, day: date | None = None, among: int | None = None, shuffle: bool = False
+) -> Mutated:
     """Write the next day's snapshot of a folder.
 
     Args:
@@ -44,6 +46,8 @@ def mutate_snapshot(source: Path, target: Path, *, percent: float, seed: int = 0
         percent: Of the people who are touched, at least one; 0 alters no row.
         seed: Another one touches others; the same arguments write the same bytes.
         day: The day; None is the one after the latest encounter.
+        among: Only the first so many people are touched, and the percent is of them; None is all. What is made of a snapshot and of a larger
+            scale of it then changes alike.
         shuffle: Whether every file's rows are put into random order.
 
     Raises:
@@ -53,7 +57,9 @@ def mutate_snapshot(source: Path, target: Path, *, percent: float, seed: int = 0
         raise SettingsError(f"{percent} percent; expected 0 to 100.")
     snapshot = open_source(source)
     make_target(target)
-    plan = make_plan(snapshot, percent=percent, seed=seed, day=day)
+    if among is not None and among < 1:
+        raise SettingsError(f"Among {among} people; expected at least 1.")
+    plan = make_plan(snapshot, percent=percent, seed=seed, day=day, among=among)
     repeated_claims: set[bytes] = set()
     dropped_claims: set[bytes] = set()
     tables = {}

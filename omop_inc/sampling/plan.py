@@ -43,16 +43,17 @@ class Plan:
         return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])).encode()
 
 
-def make_plan(snapshot: Snapshot, *, percent: float, seed: int, day: date | None) -> Plan:
+def make_plan(snapshot: Snapshot, *, percent: float, seed: int, day: date | None, among: int | None = None) -> Plan:
     """Choose who is touched and how; the same arguments and rows choose the same.
 
     Args:
         snapshot: The day before.
         percent: Of the people.
+        among: Only the first so many are touched, and the percent is of them; None is all.
         seed: Another one chooses others.
         day: The day; None is the one after the latest encounter.
     """
-    people = [fields[0] for fields in _fields(snapshot, "patients", ("id",))]
+    people = [fields[0] for fields in _fields(snapshot, "patients", ("id",))][:among]
     source = random.Random(f"day {seed} {day}")
     count = min(len(people), max(1, round(len(people) * percent / 100))) if percent else 0
     chosen = source.sample(people, count)

@@ -1,15 +1,28 @@
 -- Every code that a transform looks up: the coded rows', and those of reasons, reactions, severities, body sites and modalities.
 -- grain: one row per vocabulary and code
 -- reads: source_event
+-- reads: observations (code)
 -- reads: encounters (reasoncode)
 -- reads: allergies (reaction1, reaction2)
 -- reads: imaging_studies (bodysite_code, modality_code, procedure_code)
 -- source: docs/mapping/observation.md (severities, reactions, body sites), docs/mapping/procedure_occurrence.md (modalities)
-WITH event_code AS (
+WITH observation_code AS (
+    SELECT DISTINCT code
+    FROM observations
+),
+
+event_code AS (
     SELECT DISTINCT
         vocabulary_id,
         code
     FROM source_event
+    WHERE source_table <> 'observations'
+    UNION ALL
+    -- As in the view source_event, told once for each code: a million observations have a few hundred.
+    SELECT
+        CASE WHEN code ~ '^[0-9]+-[0-9]$' THEN 'LOINC' ELSE 'SNOMED' END,
+        code
+    FROM observation_code
 ),
 
 imaging_code AS (

@@ -136,6 +136,18 @@ def test_shuffled_holds_the_same_rows_in_another_order(scaled: Path, tmp_path: P
         assert before != after or len(before) < 20
 
 
+def test_a_day_among_the_first_people_changes_a_larger_scale_alike(tmp_path: Path) -> None:
+    told = []
+    for copies in (2, 7):
+        scale_snapshot(EXAMPLE, tmp_path / f"{copies}", copies=copies)
+        people = len(_read(tmp_path / "2")["patients"])
+        told.append(mutate_snapshot(tmp_path / f"{copies}", tmp_path / f"{copies} next", percent=50, seed=3, among=people))
+    assert told[0].actions == told[1].actions
+    assert sum(told[0].actions.values()) == people // 2
+    changes = [{table: (truth.new, truth.changed, truth.removed) for table, truth in one.tables.items()} for one in told]
+    assert changes[0] == changes[1]
+
+
 def test_the_day_is_the_one_asked_for_or_the_one_after_the_latest_encounter(scaled: Path, tmp_path: Path) -> None:
     asked = date(2031, 5, 6)
     told = mutate_snapshot(scaled, tmp_path / "asked", percent=50, day=asked)
