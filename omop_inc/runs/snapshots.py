@@ -122,11 +122,20 @@ def _recorded(run: Run, outcome: Outcome, work: Callable[[], None]) -> None:
                 row = ledger_row(run, outcome.started_at, outcome, None, run.summary.status)
                 ledger.write_run(run.session, run.schemas, row)
             ledger.write_timings(run.session, run.schemas, run.run_id, run.recorder.timings)
-            ledger.prune(run.session, run.schemas, run.settings.keep_runs)
+            is_pruned = ledger.prune(run.session, run.schemas, run.settings.keep_runs)
+        if is_pruned:
+            _vacuum_ledger(run)
         if run.summary.status == "applied":
             _clear_applied(run)
         elif run.summary.status == "refused" or run.kind == "verify":
             _clear(run)
+
+
+def _vacuum_ledger(run: Run) -> None:
+    try:
+        ledger.vacuum(run.database, run.schemas)
+    except OmopIncError as error:
+        run.summary.warnings.append(f"The ledger's space was not freed, which a later run or autovacuum does: {error}")
 
 
 def _clear(run: Run) -> None:
