@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import psycopg
@@ -48,6 +49,7 @@ SIZES = {
     "tombstone": "SELECT pg_total_relation_size('cdm_state.tombstone')",
     "change_feed": "SELECT pg_total_relation_size('cdm_ledger.change_feed')",
     "step_timing": "SELECT pg_total_relation_size('cdm_ledger.step_timing')",
+    "run": "SELECT pg_total_relation_size('cdm_ledger.run')",
     "catalog": _OF_SCHEMA.format("pg_catalog"),
 }
 COUNTS = {
@@ -60,6 +62,7 @@ COUNTS = {
 
 _COPIES = (f"{DATABASE}_new", f"{DATABASE}_vacuumed", f"{DATABASE}_copy")
 Turns = dict[str, list[float]]  # seconds of the last day's run, by store
+Repeats = dict[int, "Day"]  # what is noted of runs of the last day again, by their number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,21 +91,21 @@ def main(arguments: list[str] | None = None) -> int:
     place.home.mkdir(parents=True, exist_ok=True)
     server = start_server(place.home)
     try:
-        days, before, after, turns = soak(place, server, options.days, options.percent, options.size_gb, options.repeats)
+        days, repeats, turns = soak(place, server, options.days, options.percent, options.size_gb, options.repeats)
     finally:
         stop_server(place.home)
-    text = describe(days, before, after, options.repeats, turns, machine_facts(server.version, server.settings))
+    text = describe(days, repeats, turns, machine_facts(server.version, server.settings))
     print(text)
     if not options.no_page:
         report.write_section("soak", text)
     return 0
 
 
-def soak(place: Place, server: Server, count: int, percent: float, size_gb: float, repeats: int) -> tuple[list[Day], Day, Day, Turns]:
+def soak(place: Place, server: Server, count: int, percent: float, size_gb: float, repeats: int) -> tuple[list[Day], Repeats, Turns]:
     """Apply day after day, then the last one again and again.
 
     Returns:
-        The days; the state before and after the runs that change nothing; how long the last day took on each of STORES.
+        The days; what is noted of the runs that change nothing; how long the last day took on each of STORES.
     """
     bench = Bench(place=place, server=server, stamp="soak", tell=_say)
     server.create(DATABASE, bench.vocabulary())
@@ -125,10 +128,9 @@ def soak(place: Place, server: Server, count: int, percent: float, size_gb: floa
             with (place.home / "soak.jsonl").open("a" if number else "w") as log:
                 log.write(json.dumps(asdict(days[-1])) + "\n")
             _say(f"day {number}/{count}: {days[-1].run_s:.2f} s, {days[-1].delta_rows} rows changed, {days[-1].sizes['database'] / report.MB:.0f} MB")
-        before = _apply(count, source, settings, "no_change")
-        for number in range(1, repeats):
-            after = _apply(count, source, settings, "no_change", is_noted=number == repeats - 1)
-        return days, before, after if repeats > 1 else before, turns
+        noted = sorted({1, min(settings.keep_runs, repeats), repeats})
+        runs = {number: _apply(count, source, settings, "no_change", is_noted=number in noted) for number in range(1, repeats + 1)}
+        return days, {number: runs[number] for number in noted}, turns
     finally:
         shutil.rmtree(folders, ignore_errors=True)
         for name in (DATABASE, *_COPIES):
@@ -189,7 +191,7 @@ def _look(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
     return {name: found[name] for name in SIZES}, {name: found[name] for name in COUNTS}
 
 
-def describe(days: list[Day], before: Day, after: Day, repeats: int, turns: Turns, machine: dict[str, str]) -> str:
+def describe(days: list[Day], repeats: Repeats, turns: Turns, machine: dict[str, str]) -> str:
     """Tell times and sizes over the days, and what the runs without a change left."""
     runs = days[1:]
     shown = [days[0], *(runs[round(i * (len(runs) - 1) / (SHOWN - 2))] for i in range(SHOWN - 1))] if len(runs) >= SHOWN else days
@@ -200,18 +202,26 @@ def describe(days: list[Day], before: Day, after: Day, repeats: int, turns: Turn
         cells = [str(day.day), f"{day.run_s:.2f}", f"{day.rows:,}", f"{day.delta_rows:,}"]
         cells += [f"{day.sizes[name] / report.MB:.1f}" for name in SIZES] + [f"{day.counts[name]:,}" for name in COUNTS]
         lines.append("| " + " | ".join(cells) + " |")
-    growth = {name: after.sizes[name] - before.sizes[name] for name in SIZES}
-    grown = ", ".join(f"{name} {size / 1000:+,.0f} kB" for name, size in growth.items() if size)
     return "\n\n".join(
         [
             f"{len(runs)} days on {report.machine_line(machine)}",
             f"The middle of the last {COMPARED} days takes {last / first:.2f} times that of the first {COMPARED} ({last:.2f} s and {first:.2f} s).",
             _describe_turns(turns),
             "\n".join(lines),
-            f"Then {repeats:,} runs of the last snapshot again: {grown or 'no table grew'}; ledger rows {before.counts['ledger_rows']:,} before,"
-            f" {after.counts['ledger_rows']:,} after.",
+            _describe_repeats(repeats),
         ]
     )
+
+
+def _describe_repeats(repeats: Repeats) -> str:
+    """How sizes moved from each noted run to the next: until as many runs are kept as the settings say, and then."""
+    lines = [f"Then {max(repeats):,} runs of the last snapshot again, of which the ledger keeps as many as `OMOP_INC_KEEP_RUNS` says:", ""]
+    for (first, before), (last, after) in pairwise(repeats.items()):
+        growth = {name: after.sizes[name] - before.sizes[name] for name in SIZES}
+        grown = ", ".join(f"{name} {size / 1000:+,.0f} kB" for name, size in growth.items() if size)
+        rows = after.counts["ledger_rows"] - before.counts["ledger_rows"]
+        lines.append(f"- from run {first:,} to run {last:,}: {grown or 'nothing grew'}; ledger rows {rows:+,}")
+    return "\n".join(lines)
 
 
 def _describe_turns(turns: Turns) -> str:

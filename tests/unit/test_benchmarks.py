@@ -164,12 +164,14 @@ def _day(number: int, run_s: float, size: int) -> soak.Day:
 def test_the_soak_tells_how_times_and_sizes_went() -> None:
     days = [_day(number, 1.0 if number < 50 else 2.0, number * 1000) for number in range(101)]
     turns = {"new": [1.0, 2.0, 4.0], "old": [1.1, 2.4, 4.4], "old, vacuumed": [1.0, 2.2, 4.0]}
-    told = soak.describe(days, _day(100, 1, 5000), _day(100, 1, 9000), 1000, turns, machine_facts("15.1", {"shared_buffers": "4GB"}))
+    repeats = {1: _day(100, 1, 5000), 100: _day(100, 1, 9000), 1000: _day(100, 1, 9000)}
+    told = soak.describe(days, repeats, turns, machine_facts("15.1", {"shared_buffers": "4GB"}))
     assert "takes 2.00 times that of the first 10" in told
     assert told.count("\n| ") == soak.SHOWN + 1 + len(turns) + 1  # and the headings
     assert "| old | all days before, as they left it | 2.40 | 1.10 | 3 |" in told
     assert "| 100 | 2.00 |" in told
-    assert "database +4 kB" in told
+    assert "from run 1 to run 100: database +4 kB" in told
+    assert "from run 100 to run 1,000: nothing grew; ledger rows +0" in told
 
 
 def test_the_ablation_says_what_pays_what_costs_and_what_makes_no_difference() -> None:
