@@ -240,8 +240,7 @@ def keep_view(database: Database, schemas: Schemas, view: str) -> int:
     kept = name(schemas.run, view)
     with database.connection() as connection:
         execute(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(kept))
-        execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT * FROM {}").format(kept, name(schemas.delta, view)))
-        rows = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(kept)))
+        rows = execute(connection, sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT * FROM {}").format(kept, name(schemas.delta, view))).rowcount
         analyze_roughly(connection, kept)
     return rows
 

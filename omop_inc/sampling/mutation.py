@@ -55,10 +55,10 @@ def mutate_snapshot(
     """
     if not 0 <= percent <= 100:
         raise SettingsError(f"{percent} percent; expected 0 to 100.")
-    snapshot = open_source(source)
-    make_target(target)
     if among is not None and among < 1:
         raise SettingsError(f"Among {among} people; expected at least 1.")
+    snapshot = open_source(source)
+    make_target(target)
     plan = make_plan(snapshot, percent=percent, seed=seed, day=day, among=among)
     repeated_claims: set[bytes] = set()
     dropped_claims: set[bytes] = set()

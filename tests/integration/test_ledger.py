@@ -9,10 +9,8 @@ TIMED = (
     " FROM cdm_ledger.step_timing INNER JOIN cdm_ledger.run USING (run_id)"
 )
 LOST = "SELECT count(*) FROM cdm_ledger.step_timing WHERE run_id NOT IN (SELECT run_id FROM cdm_ledger.run)"
-VISIBLE = (
-    "SELECT relname, relallvisible = relpages AND relpages > 0 FROM pg_class INNER JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-    " WHERE nspname = 'cdm_ledger' AND relname IN ('run', 'step_timing') ORDER BY 1"
-)
+# By statement, not by autovacuum; what it frees hangs on what other sessions still see, autovacuum's among them.
+VACUUMED = "SELECT relname FROM pg_stat_user_tables WHERE schemaname = 'cdm_ledger' AND vacuum_count > 0 ORDER BY 1"
 
 
 def test_of_runs_without_a_change_the_last_stay_and_of_the_others_the_last_timings(cdm: Cdm) -> None:
@@ -26,4 +24,4 @@ def test_of_runs_without_a_change_the_last_stay_and_of_the_others_the_last_timin
         assert cdm.run(EXAMPLES / "snapshots" / dates[-1], keep_runs=KEEP).status == "no_change"
     assert (cdm.query(RUNS), cdm.query(TIMED)) == ([(KEEP, 3)], [(KEEP, KEEP)])
     assert cdm.query(LOST) == [(0,)]
-    assert cdm.query(VISIBLE) == [("run", True), ("step_timing", True)]  # the space of what was forgotten is free
+    assert cdm.query(VACUUMED) == [("run",), ("step_timing",)]
