@@ -98,13 +98,17 @@ ID_TABLES = tuple(sorted({table for fates in FATES.values() if fates.is_generic 
 
 Ids = NDArray[np.int64]
 
+# How the server sends an array of one dimension: a header of five int4, then each element behind its length.
+_ARRAY_HEADER = 20
+_SENT_ID = np.dtype([("length", ">i4"), ("id", ">i8")])
+
 
 def read_ids(connection: Connection, schema: str, table: str, column: str) -> Ids:
-    """All ids of a table, in no order; a million in one value, because single rows are slow to read."""
-    query = sql.SQL("SELECT string_agg(int8send({0}), '') FROM {1} GROUP BY {0} >> 20").format(sql.Identifier(column), name(schema, table))
+    """All ids of a table, in no order; a million in one array, because single rows are slow to read."""
+    query = sql.SQL("SELECT array_send(array_agg({0})) FROM {1} GROUP BY {0} >> 20").format(sql.Identifier(column), name(schema, table))
     with connection.cursor(binary=True) as cursor:
-        blocks = [bytes(block) for (block,) in cursor.execute(query)]
-    return np.frombuffer(b"".join(blocks), dtype=">i8").astype(np.int64)
+        arrays = [np.frombuffer(array, dtype=_SENT_ID, offset=_ARRAY_HEADER) for (array,) in cursor.execute(query)]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *(array["id"].astype(np.int64) for array in arrays)])
 
 
 def count_whole(connection: Connection, table: str, staging: str, path: list[str], ids: Mapping[str, Ids]) -> Counter[str]:

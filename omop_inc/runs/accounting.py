@@ -16,7 +16,7 @@ from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store import intake
-from omop_inc.store.db import Connection, execute, fetch_value
+from omop_inc.store.db import Connection, execute
 from omop_inc.store.schemas import Schemas, name
 from omop_inc.telling.summary import SourceCounts
 
@@ -183,31 +183,3 @@ def check_outcomes(outcomes: Outcomes, loaded: Mapping[str, int]) -> None:
             f"Loaded rows and what became of them do not add up: {'; '.join(wrong)}. Nothing was applied."
             " If CDM rows were changed by hand, a full reload mends it; else please report it."
         )
-
-
-def count_unknown_references(connection: Connection, schema: str, dimensions: str, table: str, suffix: str = "") -> dict[str, int]:
-    """Rows that name a provider, organization or payer which is not there; in the CDM they name none.
-
-    Args:
-        schema: Of the rows looked at.
-        dimensions: Schema of the dimensions' image.
-        suffix: Of the rows' table: a delta's rows are in `<name>_in`.
-
-    Returns:
-        Counts above 0 by `<table>.<column>`.
-    """
-    counts = {}
-    for reference in SOURCE_TABLES[table].references:
-        column = sql.Identifier("image", reference.column)
-        known = sql.SQL(" AND ").join(
-            sql.SQL("NOT EXISTS (SELECT FROM {} AS known WHERE known.id = {})").format(name(dimensions, one), column) for one in reference.tables
-        )
-        query = sql.SQL("SELECT count(*) FROM {} AS image WHERE {} IS NOT NULL AND {}").format(name(schema, table + suffix), column, known)
-        if found := int(fetch_value(connection, query)):
-            counts[f"{table}.{reference.column}"] = found
-    return counts
-
-
-def count_staged(connection: Connection, schema: str, table: str) -> int:
-    """Rows of a staged table."""
-    return int(fetch_value(connection, sql.SQL("SELECT count(*) FROM {}").format(name(schema, table))))

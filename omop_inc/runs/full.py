@@ -13,7 +13,7 @@ from typing import Any
 from psycopg import sql
 
 from omop_inc.cdm import lookups, outcomes
-from omop_inc.cdm.cut_texts import count_cut_texts
+from omop_inc.cdm.cut_texts import cut_at
 from omop_inc.cdm.publish import Written, compare_with_committed, exchange
 from omop_inc.cdm.quality.checker import Checked
 from omop_inc.cdm.results import full_path, keep_view, prepare_full, prepare_full_views, route_full, routed_sources, routed_targets, run_full
@@ -121,13 +121,12 @@ def _settle(run: Run, table: str) -> int:
     Returns:
         The rows that stay.
     """
-    image = run.schemas.next_staging
     with run.recorder.step("settle", table) as counts, run.database.connection() as connection:
-        fates.settle_image(connection, run.schemas, SOURCE_TABLES[table])
-        run.summary.unknown_references.update(accounting.count_unknown_references(connection, image, image, table))
-        run.summary.cut_texts.update(count_cut_texts(connection, image, table))
-        counts.rows_in = accounting.count_staged(connection, image, table)
-    return counts.rows_in
+        seen = fates.settle_image(connection, run.schemas, SOURCE_TABLES[table], cut_at(table))
+        counts.rows_in = seen.rows
+    run.summary.unknown_references.update(seen.unknown_references)
+    run.summary.cut_texts.update(seen.long_texts)
+    return seen.rows
 
 
 def _prepare(run: Run, outcome: Outcome) -> None:

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from omop_inc.cdm import lookups, outcomes
 from omop_inc.cdm.code_map import CodeMapReport
-from omop_inc.cdm.cut_texts import count_cut_texts
+from omop_inc.cdm.cut_texts import cut_at
 from omop_inc.cdm.delta import Delta
 from omop_inc.cdm.publish import Written, apply_difference
 from omop_inc.cdm.quality.checker import Checked
@@ -35,6 +35,7 @@ from omop_inc.store.db import Connection, execute
 from omop_inc.store.schemas import Schemas, name
 from omop_inc.store.staging import hash_hex
 from omop_inc.store.state import TableState, write_delta, write_table_state
+from omop_inc.store.survey import survey
 from omop_inc.telling.summary import SourceCounts
 
 # Transforms whose rows follow the run's parameters as well.
@@ -219,9 +220,9 @@ def _publish(run: Run, seen: dict[str, Seen], delta: Delta, outcome: Outcome, ch
         loaded, held = _account(run, seen, delta, before)
         _account_outcomes(run, delta, explained, loaded)
         for table in sorted(delta.settled):  # staging holds the new dimensions by now
-            found = accounting.count_unknown_references(connection, schemas.run, schemas.staging, table, "_in")
-            run.summary.unknown_references.update(found)
-            run.summary.cut_texts.update(count_cut_texts(connection, schemas.run, table, "_in"))
+            entered = survey(connection, SOURCE_TABLES[table], name(schemas.run, table + "_in"), schemas.staging, cut_at(table))
+            run.summary.unknown_references.update(entered.unknown_references)
+            run.summary.cut_texts.update(entered.long_texts)
         _write_state(run, seen, loaded, held, generation)
         checking.keep(run, checked, generation)
 

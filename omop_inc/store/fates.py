@@ -8,7 +8,7 @@ quarantine. Identical copies of such a row are one. A row whose patient, encount
 encounter or claim is the parent only together with the same patient.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from psycopg import sql
 
@@ -16,6 +16,7 @@ from omop_inc.source.tables import SOURCE_TABLES, Parent, SourceTable
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
 from omop_inc.store.staging import FATE_COLUMNS, all_columns, create_staged, staged_columns
+from omop_inc.store.survey import Survey, is_parent, survey
 
 
 def held_tables(connection: Connection, schemas: Schemas) -> set[str]:
@@ -91,7 +92,7 @@ def _reexamined(schemas: Schemas, table: SourceTable, settled: set[str]) -> list
             lost = sql.SQL("EXISTS (SELECT FROM {out} AS lost WHERE {same} AND NOT EXISTS (SELECT FROM {into} AS back WHERE {back}))").format(
                 out=name(schemas.run, parent.table + "_out"),
                 into=name(schemas.run, parent.table + "_in"),
-                same=_is_parent(table, parent, "lost", "image"),
+                same=is_parent(table, parent, "lost", "image"),
                 back=_same_row(parent, "back", "lost"),
             )
             wheres.append(lost)
@@ -99,14 +100,6 @@ def _reexamined(schemas: Schemas, table: SourceTable, settled: set[str]) -> list
         candidate = name(schemas.run, table.name + "_candidate")
         wheres.append(sql.SQL("image.id IN (SELECT id FROM {})").format(candidate))
     return wheres
-
-
-def _is_parent(table: SourceTable, parent: Parent, parent_alias: str, child_alias: str) -> sql.Composed:
-    """The condition under which a row is another's parent; joined on the person, so that it runs distributed too."""
-    above = SOURCE_TABLES[parent.table]
-    assert table.patient is not None and above.patient is not None
-    pairs = {(above.patient, table.patient), ("id", parent.column)}
-    return sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier(parent_alias, a), sql.Identifier(child_alias, c)) for a, c in sorted(pairs))
 
 
 def _same_row(parent: Parent, one: str, other: str) -> sql.Composed:
@@ -142,13 +135,13 @@ def _lacks(schemas: Schemas, table: SourceTable, parent: Parent, settled: set[st
     is_settled = parent.table in settled
     staged = sql.SQL("EXISTS (SELECT FROM {} AS parent WHERE {}{})").format(
         name(schemas.staging, parent.table),
-        _is_parent(table, parent, "parent", "candidate"),
+        is_parent(table, parent, "parent", "candidate"),
         sql.SQL(" AND NOT EXISTS (SELECT FROM {} AS gone WHERE gone.row_id = parent.row_id)").format(name(schemas.run, parent.table + "_out"))
         if is_settled
         else sql.SQL(""),
     )
     entering = sql.SQL("EXISTS (SELECT FROM {} AS parent WHERE {})").format(
-        name(schemas.run, parent.table + "_in"), _is_parent(table, parent, "parent", "candidate")
+        name(schemas.run, parent.table + "_in"), is_parent(table, parent, "parent", "candidate")
     )
     found = sql.SQL("({} OR {})").format(staged, entering) if is_settled else staged
     return sql.SQL("candidate.{} IS NOT NULL AND NOT {}").format(sql.Identifier(parent.column), found)
@@ -179,46 +172,34 @@ def _derive(connection: Connection, schemas: Schemas, table: SourceTable) -> Non
         execute(connection, sql.SQL(text).format(**parts))
 
 
-def settle_image(connection: Connection, schemas: Schemas, table: SourceTable) -> None:
-    """Take out of a whole image built beside the rows that are not to be loaded; parents must be settled before."""
+def settle_image(connection: Connection, schemas: Schemas, table: SourceTable, limits: Mapping[str, int]) -> Survey:
+    """Take out of a whole image built beside the rows that are not to be loaded; what they name must be settled before.
+
+    Args:
+        limits: By staged column the most characters of a text.
+
+    Returns:
+        What is seen of the rows that stay.
+    """
     create_staged(connection, schemas.run, table, suffix="_held", extra=FATE_COLUMNS, unlogged=True)
-    image = name(schemas.next_staging, table.name)
+    image, beside = name(schemas.next_staging, table.name), schemas.next_staging
     has_repeats = sql.SQL("SELECT EXISTS (SELECT id FROM {} GROUP BY id HAVING count(*) > 1)").format(image)
     is_repeated = table.repeated_id == "quarantine" and fetch_value(connection, has_repeats)
     if is_repeated:
         repeated = sql.SQL("image.id IN (SELECT id FROM {} GROUP BY id HAVING count(DISTINCT row_hash) > 1)").format(image)
         _take_out(connection, schemas, table, "quarantined", "repeated_id", repeated)
-    for parent in _lacking(connection, schemas, table):
+    seen = survey(connection, table, image, beside, limits, parents=beside)
+    for parent in seen.lacking:
         lacks = sql.SQL("image.{} IS NOT NULL AND NOT EXISTS (SELECT FROM {} AS parent WHERE {})").format(
-            sql.Identifier(parent.column),
-            name(schemas.next_staging, parent.table),
-            _is_parent(table, parent, "parent", "image"),
+            sql.Identifier(parent.column), name(beside, parent.table), is_parent(table, parent, "parent", "image")
         )
         _take_out(connection, schemas, table, "pending", f"parent_{parent.column}", lacks)
     if is_repeated:
         copy = sql.SQL("EXISTS (SELECT FROM {} AS first WHERE first.id = image.id AND first.row_id < image.row_id)")
         _take_out(connection, schemas, table, "copy", "identical", copy.format(image))
-
-
-def _lacking(connection: Connection, schemas: Schemas, table: SourceTable) -> list[Parent]:
-    """The parents that some row of an image lacks, looked up in one pass over it; nearly always none.
-
-    A DELETE for each parent reads the image each time, and PostgreSQL does not share a DELETE out among processes.
-    """
-    if not table.parents:
-        return []
-    lacks, joins = [], []
-    for nth, parent in enumerate(table.parents):
-        alias = f"parent{nth}"
-        lack = sql.SQL("bool_or(image.{} IS NOT NULL AND {}.id IS NULL)")  # NULL of an image without rows
-        lacks.append(lack.format(sql.Identifier(parent.column), sql.Identifier(alias)))
-        join = sql.SQL(" LEFT JOIN {} AS {} ON {}")
-        above = name(schemas.next_staging, parent.table)
-        joins.append(join.format(above, sql.Identifier(alias), _is_parent(table, parent, alias, "image")))
-    query = sql.SQL("SELECT {} FROM {} AS image{}").format(sql.SQL(", ").join(lacks), name(schemas.next_staging, table.name), sql.SQL("").join(joins))
-    row = execute(connection, query).fetchone()
-    assert row is not None
-    return [parent for parent, is_lacked in zip(table.parents, row, strict=True) if is_lacked]
+    if seen.lacking or is_repeated:
+        seen = survey(connection, table, image, beside, limits)
+    return seen
 
 
 def _take_out(connection: Connection, schemas: Schemas, table: SourceTable, fate: str, rule: str, where: sql.Composed) -> None:
