@@ -158,8 +158,7 @@ link AS (
         reason_pair.fact_id AS fact_id_1,
         reason_pair.condition_table AS table_2,
         reason_pair.condition_row_id AS fact_id_2,
-        46233684 AS relationship, -- Relevant condition of
-        46233685 AS reverse_relationship -- Condition relevant to
+        46233684 AS relationship -- Relevant condition of
     FROM reason_pair
     UNION ALL
     SELECT
@@ -168,8 +167,7 @@ link AS (
         site_pair.procedure_occurrence_id,
         'observation',
         site_pair.observation_id,
-        44818743, -- Has procedure site
-        44818841 -- Procedure site of
+        44818743 -- Has procedure site
     FROM site_pair
     INNER JOIN patients
         ON site_pair.patient = patients.id
@@ -197,6 +195,25 @@ fact_domain AS (
         ON table_domain.domain_concept_id = fixed_concept.fixed_concept_id
 ),
 
+reverse_of (relationship, reverse_relationship) AS (
+    VALUES
+    (46233684, 46233685), -- Condition relevant to
+    (44818743, 44818841) -- Procedure site of
+),
+
+fact_relation AS MATERIALIZED (
+    -- Looked up once, not for each pair.
+    SELECT
+        reverse_of.relationship,
+        coalesce(forward.concept_id, 0) AS forward_concept_id,
+        coalesce(backward.concept_id, 0) AS backward_concept_id
+    FROM reverse_of
+    LEFT JOIN fixed_concept AS forward
+        ON reverse_of.relationship = forward.fixed_concept_id
+    LEFT JOIN fixed_concept AS backward
+        ON reverse_of.reverse_relationship = backward.fixed_concept_id
+),
+
 direction (is_forward) AS (
     VALUES (TRUE), (FALSE)
 )
@@ -214,21 +231,22 @@ SELECT
     CASE WHEN direction.is_forward THEN link.fact_id_1 ELSE link.fact_id_2 END AS fact_id_1,
     CASE WHEN direction.is_forward THEN domain_2.domain_concept_id ELSE domain_1.domain_concept_id END AS domain_concept_id_2,
     CASE WHEN direction.is_forward THEN link.fact_id_2 ELSE link.fact_id_1 END AS fact_id_2,
-    coalesce(CASE WHEN direction.is_forward THEN forward.concept_id ELSE backward.concept_id END, 0) AS relationship_concept_id,
+    CASE
+        WHEN direction.is_forward THEN fact_relation.forward_concept_id
+        ELSE fact_relation.backward_concept_id
+    END AS relationship_concept_id,
     link.person_id
 FROM link
 INNER JOIN fact_domain AS domain_1
     ON link.table_1 = domain_1.target_table
 INNER JOIN fact_domain AS domain_2
     ON link.table_2 = domain_2.target_table
-LEFT JOIN fixed_concept AS forward
-    ON link.relationship = forward.fixed_concept_id
-LEFT JOIN fixed_concept AS backward
-    ON link.reverse_relationship = backward.fixed_concept_id
+INNER JOIN fact_relation
+    ON link.relationship = fact_relation.relationship
 CROSS JOIN direction
 WHERE
     direction.is_forward
     -- a study that stands for itself and its body site is one id; without their concepts both ways say the same
     OR link.fact_id_1 <> link.fact_id_2
     OR domain_1.domain_concept_id <> domain_2.domain_concept_id
-    OR coalesce(forward.concept_id, 0) <> coalesce(backward.concept_id, 0);
+    OR fact_relation.forward_concept_id <> fact_relation.backward_concept_id;

@@ -159,7 +159,8 @@ WITH allergy AS (
     FROM clinical_event
     WHERE
         source_table = 'allergies'
-        AND coalesce(ordinal, 1) = 1
+        AND target_table IN ('observation', 'condition_occurrence') -- where all of them go; a full load looks into no other part
+        AND (ordinal = 1 OR ordinal IS NULL)
 )
 
 SELECT
