@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from psycopg import sql
 
 from omop_inc.cdm.delta import Delta, scope_name
+from omop_inc.cdm.id_sets import IdSet, count_by_sets, read_id_set
 from omop_inc.cdm.scope import visible_rows
 from omop_inc.cdm.world import set_search_path
 from omop_inc.resources import read_sql
@@ -96,22 +95,8 @@ Outcomes = dict[str, dict[str, int]]  # by source table and outcome: rows
 # The CDM tables whose ids tell the outcomes of generic source tables.
 ID_TABLES = tuple(sorted({table for fates in FATES.values() if fates.is_generic for table in (*fates.tables, *fates.also)}))
 
-Ids = NDArray[np.int64]
 
-# How the server sends an array of one dimension: a header of five int4, then each element behind its length.
-_ARRAY_HEADER = 20
-_SENT_ID = np.dtype([("length", ">i4"), ("id", ">i8")])
-
-
-def read_ids(connection: Connection, schema: str, table: str, column: str) -> Ids:
-    """All ids of a table, in no order; a million in one array, because single rows are slow to read."""
-    query = sql.SQL("SELECT array_send(array_agg({0})) FROM {1} GROUP BY {0} >> 20").format(sql.Identifier(column), name(schema, table))
-    with connection.cursor(binary=True) as cursor:
-        arrays = [np.frombuffer(array, dtype=_SENT_ID, offset=_ARRAY_HEADER) for (array,) in cursor.execute(query)]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *(array["id"].astype(np.int64) for array in arrays)])
-
-
-def count_whole(connection: Connection, table: str, staging: str, path: list[str], ids: Mapping[str, Ids]) -> Counter[str]:
+def count_whole(connection: Connection, table: str, staging: str, path: list[str], ids: Mapping[str, IdSet]) -> Counter[str]:
     """Count the outcomes of all loaded rows of a source table.
 
     Args:
@@ -121,21 +106,18 @@ def count_whole(connection: Connection, table: str, staging: str, path: list[str
     """
     fates = FATES[table]
     if fates.is_generic:
-        rows = read_ids(connection, staging, table, "row_id")
-        bits = np.zeros(len(rows), dtype=np.int64)
-        for target in (*fates.tables, *fates.also):
-            bits |= np.isin(rows, ids[target], assume_unique=True).astype(np.int64) << ID_TABLES.index(target)
+        targets = (*fates.tables, *fates.also)
+        counts = count_by_sets(read_id_set(connection, staging, table, "row_id"), [ids[target] for target in targets])
         found: Counter[str] = Counter()
-        for combination, count in enumerate(np.bincount(bits).tolist()):
-            if count:
-                found[_outcome(fates, combination)] += count
+        for number, count in counts.items():
+            found[_outcome(fates, {target for place, target in enumerate(targets) if number >> place & 1})] += count
         return found
     return _count(connection, table, sql.SQL("SELECT * FROM {}").format(name(staging, table)), path)
 
 
 def count_committed(connection: Connection, schemas: Schemas) -> Outcomes:
     """Count all outcomes of the committed CDM, or of what a transaction will commit."""
-    ids = {table: read_ids(connection, schemas.cdm, table, f"{table}_id") for table in ID_TABLES}
+    ids = {table: read_id_set(connection, schemas.cdm, table, f"{table}_id") for table in ID_TABLES}
     path = committed_path(schemas)
     return {table: dict(sorted(count_whole(connection, table, schemas.staging, path, ids).items())) for table in SOURCE_TABLES}
 
@@ -192,14 +174,14 @@ def _count_generic(connection: Connection, rows: Mapping[str, sql.Composable], p
         ),
     )
     for table, bits, count in execute(connection, query):
-        counts[table][_outcome(FATES[table], bits)] += int(count)
+        present = {target for place, target in enumerate(ID_TABLES) if bits >> place & 1}
+        counts[table][_outcome(FATES[table], present)] += int(count)
     execute(connection, "SET LOCAL search_path TO DEFAULT")
     return counts
 
 
-def _outcome(fates: Fates, bits: int) -> str:
-    """The outcome of a row by the ID_TABLES that hold a row of its id, named in the order of the facts."""
-    present = {table for place, table in enumerate(ID_TABLES) if bits >> place & 1}
+def _outcome(fates: Fates, present: set[str]) -> str:
+    """The outcome of a row by the tables that hold a row of its id, named in the order of the facts."""
     held = [table for table in fates.tables if table in present]
     return " + ".join(held) if held and present.issuperset(fates.also) else UNEXPLAINED
 

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from omop_inc.cdm import lookups, outcomes
 from omop_inc.cdm.cut_texts import cut_at
+from omop_inc.cdm.id_sets import IdSet, read_id_set
 from omop_inc.cdm.publish import Written, compare_with_committed, exchange
 from omop_inc.cdm.quality.checker import Checked
 from omop_inc.cdm.results import full_path, keep_view, prepare_full, prepare_full_views, route_full, routed_sources, routed_targets, run_full
@@ -95,14 +96,14 @@ def _check_expected(digest: str, expected: str | None) -> None:
         raise CheckFailed(f"The folder's snapshot is {digest}, the CDM holds {expected}. Verify with the folder that was applied last.")
 
 
-def _read_ids(run: Run, table: str, ids: dict[str, outcomes.Ids]) -> None:
+def _read_ids(run: Run, table: str, ids: dict[str, IdSet]) -> None:
     """Note the ids that a CDM table holds."""
     with run.recorder.step("account", table) as counts, run.database.connection() as connection:
-        ids[table] = outcomes.read_ids(connection, run.schemas.next_cdm, table, f"{table}_id")
-        counts.rows_in = len(ids[table])
+        ids[table] = read_id_set(connection, run.schemas.next_cdm, table, f"{table}_id")
+        counts.rows_in = ids[table].size
 
 
-def _count_outcomes(run: Run, table: str, ids: dict[str, outcomes.Ids]) -> dict[str, int]:
+def _count_outcomes(run: Run, table: str, ids: dict[str, IdSet]) -> dict[str, int]:
     with run.recorder.step("account", table) as counts, run.database.connection() as connection:
         found = outcomes.count_whole(connection, table, run.schemas.next_staging, full_path(run.schemas), ids)
         counts.rows_in = found.total()
@@ -152,7 +153,7 @@ def _carry_out(run: Run, seen: dict[str, Seen], outcome: Outcome, checks: checki
     tables = largest_first(seen)
     routed = [table for table in tables if table in routed_sources()]
     built, compared = set(transforms()), [] if run.last is None else list(transforms())
-    ids: dict[str, outcomes.Ids] = {}
+    ids: dict[str, IdSet] = {}
     rows: dict[str, int] = {}
     # What the codes wait for goes first: all that is routed waits for them.
     work: dict[str, Callable[[], Any]] = {
