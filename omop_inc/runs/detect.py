@@ -109,7 +109,7 @@ def _hash_file(file: SourceFile, pool: Executor, digest: FileDigest | None, *, i
         found = join_hashes(list(pool.map(partial(hash_records, file, is_half=is_half), parts)))
         digest = join_digests(found.digests)
         if not digest.has_quotes:
-            check_count(file, len(found.hashes))
+            check_count(file, len(found.blocks))
             return found, digest
     found = hash_records(file, is_half=is_half)
     return found, digest or join_digests(found.digests)

@@ -15,6 +15,8 @@ Hashes64 = npt.NDArray[np.uint64]
 _TABLE_BITS = 24
 # Hashes of either side that are merged at a time, which takes 56 bytes for each: 15 MB, near a core's cache.
 _MERGED = 1 << 18
+# Hashes whose first bits are looked up at a time: 2 MB of them.
+_LOOKED_UP = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +162,12 @@ def _count(values: Hashes64, ascending: Hashes64) -> npt.NDArray[np.int64]:
 
 
 def _candidates(high: Hashes64, values: Hashes64) -> npt.NDArray[np.int64]:
-    """Give the positions whose first 24 bits occur among the values: a 16 MB table leaves little to look up."""
+    """Give the positions whose first 24 bits occur among the values: a 16 MB table leaves little to look up.
+
+    Some at a time: the bits of all took as much memory as the hashes.
+    """
     table = np.zeros(1 << _TABLE_BITS, dtype=bool)
     shift = np.uint64(64 - _TABLE_BITS)
     table[values >> shift] = True
-    return np.flatnonzero(table[high >> shift])
+    found = [start + np.flatnonzero(table[high[start : start + _LOOKED_UP] >> shift]) for start in range(0, len(high), _LOOKED_UP)]
+    return np.concatenate([np.empty(0, dtype=np.int64), *found])

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from omop_inc.errors import SourceFileError
 from omop_inc.source.digests import PartDigest, Watch, truncated
+from omop_inc.source.hash_blocks import HashBlocks
 from omop_inc.source.hashing import MODULUS, sum128
 from omop_inc.source.lines import MAX_RECORD_BYTES, Batch, Layout, Lines, careful_batch, layout_of, plain_batch
 from omop_inc.source.snapshot import BLOCK_BYTES, Part, SourceFile, open_binary, read_blocks
@@ -92,18 +93,25 @@ class Chunk:
 class Hashes:
     """The hashes of all records of a file, or a part of it, in file order, bad ones included."""
 
-    hashes: npt.NDArray[np.uint64]  # shape (n, 2): high and low 64 bits; of halves (n,), the high ones
+    blocks: HashBlocks
     hash_sum: int  # of the 128 bits
     bad_count: int
     places: Places  # of the stretches; right where no record holds a quote
     digests: tuple[PartDigest, ...]  # of the parts
 
+    @property
+    def hashes(self) -> npt.NDArray[np.uint64]:
+        """Shape (n, 2): high and low 64 bits; of halves (n,), the high ones."""
+        return self.blocks.whole()
+
 
 def join_hashes(parts: Sequence[Hashes]) -> Hashes:
-    """Put the hashes of a file's parts together."""
-    firsts = np.cumsum([0, *(len(part.hashes) for part in parts[:-1])])
+    """Put the hashes of a file's parts together; the parts hold none any more."""
+    firsts = np.cumsum([0, *(len(part.blocks) for part in parts[:-1])])
+    blocks = HashBlocks(is_half=parts[0].blocks.is_half)
+    blocks.take_over([part.blocks for part in parts])
     return Hashes(
-        hashes=np.concatenate([part.hashes for part in parts]),
+        blocks=blocks,
         hash_sum=sum(part.hash_sum for part in parts) % MODULUS,
         bad_count=sum(part.bad_count for part in parts),
         places=np.concatenate([part.places + [first, 0] for part, first in zip(parts, firsts, strict=True)]),
@@ -122,19 +130,18 @@ def hash_records(file: SourceFile, part: Part | None = None, *, is_half: bool = 
     Raises:
         SourceFileError: If the file is damaged, or, read whole, holds another number of records than the manifest says.
     """
-    parts: list[npt.NDArray[np.uint64]] = [np.empty(0 if is_half else (0, 2), dtype=np.uint64)]
+    blocks = HashBlocks(is_half=is_half)
     bad_count = hash_sum = 0
     places: list[Places] = [np.empty((0, 2), dtype=np.int64)]
     watch = Watch(finds_quotes=False)
     for _, batch in _batches(file, part, places=places, watch=watch):
-        parts.append(batch.hashes[:, 0].copy() if is_half else batch.hashes)
+        blocks.add(batch.hashes[:, 0] if is_half else batch.hashes)
         hash_sum += sum128(batch.hashes)
         watch.has_quotes = watch.has_quotes or batch.has_quotes
         bad_count += len(batch.bad)
-    hashes = np.concatenate(parts)
     if part is None:
-        check_count(file, len(hashes))
-    return Hashes(hashes=hashes, hash_sum=hash_sum % MODULUS, bad_count=bad_count, places=np.concatenate(places), digests=(watch.found,))
+        check_count(file, len(blocks))
+    return Hashes(blocks=blocks, hash_sum=hash_sum % MODULUS, bad_count=bad_count, places=np.concatenate(places), digests=(watch.found,))
 
 
 def check_count(file: SourceFile, count: int) -> None:

@@ -5,6 +5,7 @@ Does not: which records differ (source/deltas.py), ids by natural key and fates 
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from omop_inc.source.deltas import Delta64, Multiset
+from omop_inc.source.hash_blocks import HashBlocks
 from omop_inc.source.hashing import MODULUS, sum128
 from omop_inc.source.parts import lines_before
 from omop_inc.source.records import Chunk, Places, read_chunks
@@ -47,7 +49,7 @@ class Intake:
     bad: int = 0
     unnumbered: int = 0  # good rows whose id is still to be found by natural key
     hash_sum: int = 0  # of the 128-bit hashes of every record read
-    hashes: list[NDArray[np.uint64]] = field(default_factory=list)  # their high 64 bits
+    hashes: HashBlocks = field(default_factory=partial(HashBlocks, is_half=True))  # their high 64 bits
 
     def note_sum(self, hashes: NDArray[np.uint64]) -> None:
         """Note the sum of the hashes of records read, shape (n, 2)."""
@@ -56,29 +58,27 @@ class Intake:
     def note_hashes(self, hashes: NDArray[np.uint64]) -> None:
         """Note the hashes of records read, shape (n, 2), and their sum."""
         self.note_sum(hashes)
-        self.hashes.append(hashes[:, 0].copy())
+        self.hashes.add(hashes[:, 0])
 
     def sorted_hashes(self) -> NDArray[np.uint64]:
         """The high 64 bits of the hashes of every record read, ascending; what was noted is let go as it is put together."""
-        whole = np.empty(sum(map(len, self.hashes)), dtype=np.uint64)
-        end = len(whole)
-        while self.hashes:
-            part = self.hashes.pop()
-            whole[end - len(part) : end] = part
-            end -= len(part)
+        whole = self.hashes.whole()
+        self.hashes = HashBlocks(is_half=True)
         whole.sort()
         return whole
 
 
 def merge(parts: list[Intake]) -> Intake:
     """Put together what came in from the parts of one file."""
+    hashes = HashBlocks(is_half=True)
+    hashes.take_over([part.hashes for part in parts])
     return Intake(
         rows=sum(part.rows for part in parts),
         good=sum(part.good for part in parts),
         bad=sum(part.bad for part in parts),
         unnumbered=sum(part.unnumbered for part in parts),
         hash_sum=sum(part.hash_sum for part in parts) % MODULUS,
-        hashes=[hashes for part in parts for hashes in part.hashes],
+        hashes=hashes,
     )
 
 
