@@ -20,7 +20,7 @@ from omop_inc.cdm.vocabulary import load_vocabulary
 RUN = "bench_run"
 VOCABULARY = "bench_vocabulary"
 # Measured: the database takes about three times the snapshot while it is made, a copy of it is used at a time, snapshots come beside.
-DISK_PER_BYTE, DISK_PER_BYTE_USED_UP = 12, 6
+DISK_PER_BYTE, DISK_PER_BYTE_USED_UP = 12, 5
 # From here on a database is not copied but used up: one sample.
 COPIED_UP_TO_GB = 4.0
 TENFOLD_GB = 10.0
