@@ -188,7 +188,7 @@ def settle_image(connection: Connection, schemas: Schemas, table: SourceTable, l
     if is_repeated:
         repeated = sql.SQL("image.id IN (SELECT id FROM {} GROUP BY id HAVING count(DISTINCT row_hash) > 1)").format(image)
         _take_out(connection, schemas, table, "quarantined", "repeated_id", repeated)
-    seen = survey(connection, table, image, beside, limits, parents=beside, is_whole=True)
+    seen = survey(connection, table, image, beside, limits, is_whole=True)
     for parent in seen.lacking:
         lacks = sql.SQL("image.{} IS NOT NULL AND NOT EXISTS (SELECT FROM {} AS parent WHERE {})").format(
             sql.Identifier(parent.column), name(beside, parent.table), is_parent(table, parent, "parent", "image")

@@ -28,10 +28,9 @@ def survey(
     connection: Connection,
     table: SourceTable,
     rows: sql.Identifier,
-    dimensions: str,
+    named: str,
     limits: Mapping[str, int],
     *,
-    parents: str | None = None,
     is_whole: bool = False,
 ) -> Survey:
     """Look over some rows of a source table.
@@ -41,20 +40,18 @@ def survey(
 
     Args:
         rows: The table that holds them.
-        dimensions: Schema of the rows that they name softly: providers, organizations, payers.
+        named: Schema of the rows that they name.
         limits: By staged column the most characters of a text.
-        parents: Schema of the parents that the rows must have; None where that is decided already.
-        is_whole: Whether they are a whole image and not a delta's few.
+        is_whole: Whether they are a whole image, whose parents are looked for too, and not a delta's few, of which that is decided already.
     """
-    wanted = table.parents if parents is not None else ()
+    wanted = table.parents if is_whole else ()
     lacks = [sql.SQL("bool_or(image.{} IS NOT NULL AND {}.id IS NULL)").format(sql.Identifier(p.column), _alias(n)) for n, p in enumerate(wanted)]
     joins = [
-        sql.SQL(" LEFT JOIN {} AS {} ON {}").format(name(str(parents), p.table), _alias(n), is_parent(table, p, f"parent{n}", "image"))
+        sql.SQL(" LEFT JOIN {} AS {} ON {}").format(name(named, p.table), _alias(n), is_parent(table, p, f"parent{n}", "image"))
         for n, p in enumerate(wanted)
     ]
     unknown = [
-        sql.SQL("sum(image.rows) FILTER (WHERE {})").format(_is_unknown(dimensions, one.column, one.tables, is_whole=is_whole))
-        for one in table.references
+        sql.SQL("sum(image.rows) FILTER (WHERE {})").format(_is_unknown(named, one.column, one.tables, is_whole=is_whole)) for one in table.references
     ]
     long = [sql.SQL("sum(image.{})").format(sql.Identifier(f"long {column}")) for column in limits]
     listed = sql.SQL(", ").join([*lacks, sql.SQL("sum(image.rows)"), *unknown, *long])
