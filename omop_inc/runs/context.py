@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,8 @@ def prepare_store(run: Run) -> None:
     with run.session.begin():
         run.last = ledger.read_last_run(run.session, run.schemas)
     if run.builds_beside:
-        drop_run_schemas(run)
+        run.schemas = replace(run.schemas, is_beside=True)
+        drop_run_schemas(run, scaffold=run.kind != "verify")  # verify leaves the tables alone on which the scaffold's views stand
 
 
 def load_vocabulary_if_named(run: Run, path: Path | None) -> None:
@@ -146,12 +147,21 @@ def load_vocabulary_if_named(run: Run, path: Path | None) -> None:
         hold_vocabulary(run.raw, run.schemas.vocabulary)
 
 
-def drop_run_schemas(run: Run) -> None:
-    """Drop the run-scoped schemas of this CDM, a few at a time so that no lock table overflows."""
-    query = "SELECT nspname FROM pg_namespace WHERE nspname = %s OR nspname LIKE %s ORDER BY nspname DESC"
-    pattern = run.schemas.run.replace("_", r"\_") + r"\_%"
+def drop_run_schemas(run: Run, *, beside: bool = True, scaffold: bool = True) -> None:
+    """Drop the schemas of runs of this CDM, one at a time so that no lock table overflows.
+
+    Args:
+        beside: What a run that builds whole tables works in.
+        scaffold: What increments work in.
+    """
+    schemas, of_beside = run.schemas, list(run.schemas.beside)
+    query = (
+        "SELECT nspname FROM pg_namespace WHERE (%s AND nspname = ANY(%s)) OR (%s AND (nspname = %s OR nspname LIKE %s) AND nspname <> ALL(%s))"
+        " ORDER BY nspname DESC"
+    )
     with run.database.connection() as connection:
-        found = [row[0] for row in execute(connection, query, (run.schemas.run, pattern))]
+        parameters = (beside, of_beside, scaffold, schemas.scaffold, schemas.scaffold_pattern, of_beside)
+        found = [row[0] for row in execute(connection, query, parameters)]
     for schema in found:
         with run.database.connection() as connection:
             execute(connection, sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))

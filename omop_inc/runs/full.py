@@ -26,6 +26,7 @@ from omop_inc.runs.detect import Seen, digest_snapshot, largest_first
 from omop_inc.runs.increment import tell_codes
 from omop_inc.runs.loading import Loaded, load
 from omop_inc.runs.publishing import Outcome, publishing
+from omop_inc.runs.scaffold import build_scaffold
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store import apply, fates, history, intake
 from omop_inc.store.db import execute
@@ -33,7 +34,7 @@ from omop_inc.store.row_ids import read_row_ids, write_row_ids
 from omop_inc.store.state import TableState, adopt_next_base, create_next_base, write_table_state
 
 # Steps of the graph that belong to no table.
-_RESOLVED, _GUARDED, _PREPARED = "codes-resolved", "guard-losses", "check-before"
+_RESOLVED, _GUARDED, _PREPARED, _SCAFFOLD = "codes-resolved", "guard-losses", "check-before", "scaffold-increments"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, to_publis
     _prepare(run, outcome)
     checks = checking.BuiltChecks(run, is_wanted=to_publish)
     is_guarded = to_publish and run.settings.mode == "snapshot" and not is_first
-    done = _carry_out(run, seen, outcome, checks, is_guarded=is_guarded)
+    done = _carry_out(run, seen, outcome, checks, is_guarded=is_guarded, to_publish=to_publish)
     run.summary.outcomes = {table: done[f"account-{table}"] for table in largest_first(seen)}
     staged = {table: done[f"settle-{table}"] for table in largest_first(seen)}
     if is_first:
@@ -140,7 +141,9 @@ def _prepare(run: Run, outcome: Outcome) -> None:
         prepare_full(connection, schemas, run.settings.time_zone)
 
 
-def _carry_out(run: Run, seen: dict[str, Seen], outcome: Outcome, checks: checking.BuiltChecks, *, is_guarded: bool) -> dict[str, Any]:
+def _carry_out(
+    run: Run, seen: dict[str, Seen], outcome: Outcome, checks: checking.BuiltChecks, *, is_guarded: bool, to_publish: bool
+) -> dict[str, Any]:
     """Carry out all steps behind the loading, each as soon as what it needs is there.
 
     Settle the image, resolve the codes in use, route the coded rows, run the transforms, compare with what is committed, check, and count
@@ -168,6 +171,7 @@ def _carry_out(run: Run, seen: dict[str, Seen], outcome: Outcome, checks: checki
         **{f"compare-{transform}": partial(_compare, run, transform, rows) for transform in compared},
         **({_PREPARED: checks.prepare} if checks.tables else {}),
         **{f"check-{table}": partial(checks.check, table) for table in checks.tables},
+        **({_SCAFFOLD: partial(build_scaffold, run)} if to_publish else {}),
         **{f"account-{table}": partial(_read_ids, run, table, ids) for table in outcomes.ID_TABLES},
         **{f"account-{table}": partial(_count_outcomes, run, table, ids) for table in tables},
     }
@@ -182,6 +186,7 @@ def _carry_out(run: Run, seen: dict[str, Seen], outcome: Outcome, checks: checki
         **{f"compare-{transform}": {transform} for transform in compared},
         _PREPARED: built,
         **{f"check-{table}": {_PREPARED} for table in checks.tables},
+        _SCAFFOLD: built,
         **{f"account-{table}": {table} for table in outcomes.ID_TABLES},
         **{f"account-{table}": {*built, *(f"account-{target}" for target in outcomes.ID_TABLES)} for table in tables},
     }

@@ -8,6 +8,7 @@ Some 240 tables and 260 views would otherwise be made and dropped by each run, w
 """
 
 import hashlib
+from dataclasses import replace
 
 from psycopg import sql
 
@@ -32,6 +33,8 @@ from omop_inc.store.schemas import Schemas
 TRUNCATE_BYTES = 256 << 10
 # Behind the stamp while every table is empty.
 _EMPTY = " empty"
+# Before it while its views stand on tables that are not yet the committed ones.
+_BUILT = "built "
 # Raise it when the form of the run's own tables changes otherwise than through the SQL files and the tables of facts.
 SCAFFOLD_VERSION = 5
 
@@ -42,25 +45,39 @@ def ready_scaffold(run: Run) -> None:
 
 
 def clear_scaffold(run: Run) -> None:
-    """Leave the scaffold as this code needs it and empty, for the next run."""
+    """Leave the scaffold as this code needs it and empty, for the next run, and nothing of one that built beside."""
     _make_ready(run, is_taken=False)
 
 
-def _make_ready(run: Run, *, is_taken: bool) -> None:
-    database, schemas = run.database, run.schemas
+def build_scaffold(run: Run) -> None:
+    """Make the scaffold of increments over what a full load has built, before that is published: beside other work it costs no time of its own.
+
+    Until clear_scaffold has looked at it, once the tables are where they belong, no increment takes it.
+    """
+    schemas, zone = run.schemas.over_built(), run.settings.time_zone
     with run.recorder.step("scaffold"):
+        if run.is_again("scaffold"):
+            drop_run_schemas(run, beside=False)
+        with run.database.connection() as connection:
+            create_scaffold(connection, schemas, zone)
+            _write_stamp(connection, schemas, _BUILT + _stamp(connection, schemas, zone))
+
+
+def _make_ready(run: Run, *, is_taken: bool) -> None:
+    database, schemas, zone = run.database, replace(run.schemas, is_beside=False), run.settings.time_zone
+    with run.recorder.step("scaffold"):
+        drop_run_schemas(run, scaffold=False)
         with database.connection() as connection:
-            stamp, found = _stamp(connection, schemas, run.settings.time_zone), _read_stamp(connection, schemas)
+            stamp, found = _stamp(connection, schemas, zone), _read_stamp(connection, schemas)
         if found == stamp:
             empty_scaffold(database, schemas)
-        elif found != stamp + _EMPTY:
-            drop_run_schemas(run)
+        elif found != stamp + _EMPTY and (is_taken or found != _BUILT + stamp):
+            drop_run_schemas(run, beside=False)
             with database.connection() as connection:
-                create_scaffold(connection, schemas, run.settings.time_zone)
-                stamp = _stamp(connection, schemas, run.settings.time_zone)
+                create_scaffold(connection, schemas, zone)
+                stamp = _stamp(connection, schemas, zone)
         with database.connection() as connection:
-            text = stamp if is_taken else stamp + _EMPTY
-            execute(connection, sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(schemas.run), sql.Literal(text)))
+            _write_stamp(connection, schemas, stamp if is_taken else stamp + _EMPTY)
 
 
 def create_scaffold(connection: Connection, schemas: Schemas, time_zone: str) -> None:
@@ -131,16 +148,19 @@ def _stamp(connection: Connection, schemas: Schemas, time_zone: str) -> str:
         schemas.vocabulary,
         time_zone,
     ]
-    pattern = schemas.run.replace("_", r"\_") + r"\_%"
     query = (
         "SELECT count(*) FROM pg_class INNER JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-        " WHERE (nspname = %s OR nspname LIKE %s) AND relkind IN ('r', 'v')"
+        " WHERE (nspname = %s OR nspname LIKE %s) AND nspname <> ALL(%s) AND relkind IN ('r', 'v')"
     )
-    relations = fetch_value(connection, query, (schemas.run, pattern))
+    relations = fetch_value(connection, query, (schemas.scaffold, schemas.scaffold_pattern, list(schemas.beside)))
     return f"{hashlib.sha256(chr(0).join(texts).encode()).hexdigest()} {relations}"
+
+
+def _write_stamp(connection: Connection, schemas: Schemas, stamp: str) -> None:
+    execute(connection, sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(schemas.scaffold), sql.Literal(stamp)))
 
 
 def _read_stamp(connection: Connection, schemas: Schemas) -> str | None:
     query = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s"
-    stamp: str | None = fetch_value(connection, query, (schemas.run,))
+    stamp: str | None = fetch_value(connection, query, (schemas.scaffold,))
     return stamp

@@ -141,7 +141,7 @@ def _vacuum_ledger(run: Run) -> None:
 def _clear(run: Run) -> None:
     """Leave nothing behind: a full load's tables go, an increment's are emptied."""
     if run.builds_beside:
-        drop_run_schemas(run)
+        drop_run_schemas(run, scaffold=run.kind != "verify")
     else:
         clear_scaffold(run)
 
@@ -149,7 +149,7 @@ def _clear(run: Run) -> None:
 def _clear_applied(run: Run) -> None:
     """Leave what the next increment finds made and empty. Whatever happens now, the snapshot is committed."""
     try:
-        clear_scaffold(run)  # of a full load's tables none has the stamp, so that they go
+        clear_scaffold(run)
     except OmopIncError as error:
         run.summary.warnings.append(f"The snapshot is applied; clearing up behind the run failed, and the next run does it: {error}")
 
