@@ -18,7 +18,7 @@ from omop_inc.source.records import check_count
 from omop_inc.source.snapshot import Part, SourceFile
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store import apply, intake, pairing
-from omop_inc.store.db import Connection, execute
+from omop_inc.store.db import execute
 from omop_inc.store.row_ids import KnownIds, RowIds, read_known_ids
 from omop_inc.store.schemas import name
 from omop_inc.store.staging import all_columns, create_staged, index_staged
@@ -54,17 +54,18 @@ def _load(run: Run, seen: Seen, ids: RowIds, pool: Executor) -> Loaded:
             if "drop_indexes" in run.settings.without:
                 index_staged(connection, schemas.next_staging, table)
             intake.create_intake_tables(connection, schemas, table)
-            known = _known(connection, run, table.name)
         if run.settings.mode == "append" and run.last is not None:
             return _copy_image(run, seen)
         if seen.file is None or seen.file.is_empty:
             return Loaded(intake=intake.Intake(), seen=seen)
+        known = _known(run, table.name, ids.last)
         digest = digest_file(seen.file)
         parts: list[Part | None] = [None] if digest.has_quotes else split_file(seen.file)
         taken = _load_parts(run, seen.file, parts, known or ids, pool)
         counts.rows_in, counts.rows_new = taken.rows, taken.good
         with run.database.connection() as connection:
-            write_next_base(connection, schemas, table.name, taken.sorted_hashes())
+            hashes = taken.sorted_hashes()
+            write_next_base(connection, schemas, table.name, [hashes] if known is None else known.with_used(hashes))
         if known is not None:
             intake.mark_incoming(run.database, schemas, table)
             counts.rows_changed = _pair(run, table.name, known)
@@ -94,10 +95,11 @@ def _load_parts(run: Run, file: SourceFile, parts: list[Part | None], ids: Known
     return taken
 
 
-def _known(connection: Connection, run: Run, table: str) -> KnownIds | None:
+def _known(run: Run, table: str, last: int) -> KnownIds | None:
     if run.last is None or run.settings.renumber:
         return None
-    return read_known_ids(connection, [name(run.schemas.staging, table), name(run.schemas.quarantine, table)])
+    with run.database.connection() as connection:
+        return read_known_ids(connection, [name(run.schemas.staging, table), name(run.schemas.quarantine, table)], last)
 
 
 def _pair(run: Run, table: str, known: KnownIds) -> int:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 Hashes64 = npt.NDArray[np.uint64]
 
-_TABLE_BITS = 24
+# A table of first bits has so many times as many places as there are values to look for, so that few others meet one; 16 MB at most.
+_PLACES_A_VALUE_BITS, _MOST_TABLE_BITS = 6, 24
 # Hashes of either side that are merged at a time, which takes 56 bytes for each: 15 MB, near a core's cache.
 _MERGED = 1 << 18
 # Hashes that are looked through at a time: 2 MB of them.
@@ -166,12 +167,10 @@ def _count(values: Hashes64, ascending: Hashes64) -> npt.NDArray[np.int64]:
 
 
 def _candidates(high: Hashes64, values: Hashes64) -> npt.NDArray[np.int64]:
-    """Give the positions whose first 24 bits occur among the values: a 16 MB table leaves little to look up.
-
-    Some at a time: the bits of all took as much memory as the hashes.
-    """
-    table = np.zeros(1 << _TABLE_BITS, dtype=bool)
-    shift = np.uint64(64 - _TABLE_BITS)
+    """Give the positions whose first bits occur among the values, some at a time: a small table leaves little to look up."""
+    bits = min(len(values).bit_length() + _PLACES_A_VALUE_BITS, _MOST_TABLE_BITS)
+    table = np.zeros(1 << bits, dtype=bool)
+    shift = np.uint64(64 - bits)
     table[values >> shift] = True
     found = [start + np.flatnonzero(table[high[start : start + _LOOKED_UP] >> shift]) for start in range(0, len(high), _LOOKED_UP)]
     return np.concatenate([np.empty(0, dtype=np.int64), *found])

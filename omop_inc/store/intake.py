@@ -49,19 +49,14 @@ class Intake:
     bad: int = 0
     unnumbered: int = 0  # good rows whose id is still to be found by natural key
     hash_sum: int = 0  # of the 128-bit hashes of every record read
-    hashes: HashBlocks = field(default_factory=partial(HashBlocks, is_half=True))  # their high 64 bits
+    hashes: HashBlocks = field(default_factory=partial(HashBlocks, is_half=True))  # their high 64 bits, but of rows whose ids were known
 
     def note_sum(self, hashes: NDArray[np.uint64]) -> None:
         """Note the sum of the hashes of records read, shape (n, 2)."""
         self.hash_sum = (self.hash_sum + sum128(hashes)) % MODULUS
 
-    def note_hashes(self, hashes: NDArray[np.uint64]) -> None:
-        """Note the hashes of records read, shape (n, 2), and their sum."""
-        self.note_sum(hashes)
-        self.hashes.add(hashes[:, 0])
-
     def sorted_hashes(self) -> NDArray[np.uint64]:
-        """The high 64 bits of the hashes of every record read, ascending; what was noted is let go as it is put together."""
+        """The hashes noted, ascending; they are let go as they are put together."""
         whole = self.hashes.whole()
         self.hashes = HashBlocks(is_half=True)
         whole.sort()
@@ -200,15 +195,26 @@ def load_parts(task: LoadParts) -> Intake:
         for part in task.parts:
             for chunk in read_chunks(task.file, part, chunk_rows=task.chunk_rows):
                 checked = _check(chunk, table, intake)
-                intake.note_hashes(_all_hashes(chunk))
+                intake.note_sum(_all_hashes(chunk))
                 if checked.bad:
                     copier.write(_bad_statement(task.schemas), _bad_lines(checked.bad, lines_before(task.file, part)))
                 if isinstance(task.ids, KnownIds):
-                    _copy_known(image, candidates, task.ids.take(chunk.hashes[checked.good]), checked, intake)
+                    found = task.ids.take(chunk.hashes[checked.good])
+                    intake.hashes.add(_hashes_but(checked, checked.good[found > 0]))
+                    _copy_known(image, candidates, found, checked, intake)
                 else:
+                    intake.hashes.add(_hashes_but(checked, checked.good[:0]))
                     image.write(chunk, checked.good, task.ids.take(len(checked.good)))
                 del chunk, checked  # a tenth of the process's memory, while the next chunk is put together
     return intake
+
+
+def _hashes_but(checked: _Checked, known: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The high halves of the hashes of a chunk's records, bad ones included, but for those whose ids are known."""
+    if not len(known):
+        return _all_hashes(checked.chunk)[:, 0]
+    bad = np.array([record.hash[0] for record in checked.chunk.bad], dtype=np.uint64)
+    return np.concatenate([np.delete(checked.chunk.hashes[:, 0], known), bad])
 
 
 def _copy_known(image: _Target, candidates: _Target, found: NDArray[np.int64], checked: _Checked, intake: Intake) -> None:

@@ -5,6 +5,7 @@ Belongs here: the allocation of new ids and the look-up of known ones by row has
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,11 @@ from psycopg import sql
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
 
-# Hashes and ids come as values of 24 bytes a row: psycopg reads 10 M single rows in 9.6 s, large values in a tenth of it. A value
+# Hashes and ids come as values of some 24 bytes a row: psycopg reads 10 M single rows in 9.6 s, large values in a tenth of it. A value
 # of 2.4 MB is held some four times on its way; one of all rows of a large table made half of a reload's memory.
 ROWS_A_VALUE = 100_000
-_NO_HASHES = np.empty(0, dtype=np.uint64)
+# Rows that the hashes of the next base are put together from at a time.
+ROWS_A_RANGE = 1 << 20
 
 
 class RowIds:
@@ -54,20 +56,25 @@ def write_row_ids(connection: Connection, schemas: Schemas, ids: RowIds) -> None
 
 
 class KnownIds:
-    """The ids of the rows that an image holds, found by row hash; identical rows give their ids in ascending order."""
+    """The ids of the rows that an image holds, found by the high half of the row hash; rows of one hash give their ids in ascending order.
 
-    def __init__(self, *, high: NDArray[np.uint64], low: NDArray[np.uint64], row_ids: NDArray[np.int64]) -> None:
-        order = np.lexsort((row_ids, low, high))
-        self.row_ids = row_ids[order]  # by (high, low, row id): rows of one hash are neighbours, a group
-        self.used = np.zeros(len(order), dtype=bool)  # which of them were given
-        high, low = high[order], low[order]
-        is_first = np.ones(len(order), dtype=bool)
-        is_first[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
-        starts = np.flatnonzero(is_first)
-        self._starts = starts.astype(np.int32)  # a table has fewer than 2^31 rows, and half of the memory is much of a large one
-        self._sizes = np.diff(np.append(starts, len(order))).astype(np.int32)
-        self._given = np.zeros(len(starts), dtype=np.int32)  # per group: how many of its ids were given
-        self._high, self._low = high[starts], low[starts]
+    By the half that the hash state keeps (store/state.py): the other one, and ids of eight bytes, made 37 bytes a row of these 13.
+    """
+
+    def __init__(self, *, high: NDArray[np.uint64], row_ids: NDArray[np.integer[Any]]) -> None:
+        """Take over the rows of an image.
+
+        Args:
+            high: The high 64 bits of their hashes, ascending.
+            row_ids: Their ids, ascending where the hash is the same.
+        """
+        self._high, self.row_ids = high, row_ids
+        self.used = np.zeros(len(high), dtype=bool)  # which of them were given
+        is_repeat = high[1:] == high[:-1]
+        starts = np.flatnonzero(is_repeat & ~np.concatenate(([False], is_repeat[:-1])))
+        self._starts = np.append(starts, len(high))  # of rows that share a hash, each lot's first; then one behind all rows
+        self._sizes = np.append(np.searchsorted(high, high[starts], side="right") - starts, 0)
+        self._given = np.zeros(len(self._starts), dtype=np.int64)  # how many of each lot's ids were given
         self._lock = threading.Lock()
 
     def take(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -75,34 +82,33 @@ class KnownIds:
         found = np.zeros(len(hashes), dtype=np.int64)
         if not len(self._high) or not len(hashes):
             return found
-        groups = self._groups(hashes)
-        asked = np.flatnonzero(groups >= 0)
-        groups = groups[asked]
-        ranks = _ranks(groups)
+        wanted = hashes[:, 0]
+        places = np.minimum(np.searchsorted(self._high, wanted), len(self._high) - 1)
+        asked = np.flatnonzero(self._high[places] == wanted)
+        places = places[asked]
+        lots = np.searchsorted(self._starts, places)
+        is_lot = self._starts[lots] == places
+        nth = _ranks(places)
         with self._lock:
-            nth = self._given[groups] + ranks
-            is_left = nth < self._sizes[groups]
-            groups, places = groups[is_left], (self._starts[groups] + nth)[is_left]
-            np.add.at(self._given, groups, 1)
+            nth += np.where(is_lot, self._given[lots], self.used[places])
+            is_left = nth < np.where(is_lot, self._sizes[lots], 1)
+            np.add.at(self._given, lots[is_lot], 1)
+            places = (places + nth)[is_left]
             self.used[places] = True
         found[asked[is_left]] = self.row_ids[places]
         return found
 
-    def _groups(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The group of each hash; -1 where there is none."""
-        last = len(self._high) - 1
-        groups = np.minimum(np.searchsorted(self._high, hashes[:, 0]), last)
-        is_same = self._is(groups, hashes)
-        while True:  # groups whose hashes agree in their first half alone are neighbours; there are hardly ever any
-            following = np.minimum(groups + 1, last)
-            moves = ~is_same & (following > groups) & (self._high[following] == hashes[:, 0])
-            if not moves.any():
-                return np.where(is_same, groups, -1)
-            groups = np.where(moves, following, groups)
-            is_same = self._is(groups, hashes)
-
-    def _is(self, groups: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        return np.asarray((self._high[groups] == hashes[:, 0]) & (self._low[groups] == hashes[:, 1]))
+    def with_used(self, others: NDArray[np.uint64], rows_a_range: int = ROWS_A_RANGE) -> Iterator[NDArray[np.uint64]]:
+        """The hashes whose ids were given and some others, both ascending, as ascending ranges that follow one another."""
+        taken = 0
+        for start in range(0, len(self._high), rows_a_range):
+            stop = start + rows_a_range
+            end = len(others) if stop >= len(self._high) else int(np.searchsorted(others, self._high[stop]))
+            some = np.concatenate((self._high[start:stop][self.used[start:stop]], others[taken:end]))
+            some.sort(kind="stable")
+            taken = end
+            yield some
+        yield others[taken:]
 
 
 def _ranks(groups: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -117,32 +123,34 @@ def _ranks(groups: NDArray[np.int64]) -> NDArray[np.int64]:
     return ranks
 
 
-def read_known_ids(connection: Connection, tables: list[sql.Identifier]) -> KnownIds:
-    """Read (row_hash, row_id) of every row of some staged tables."""
-    parts: tuple[list[NDArray[np.uint64]], ...] = ([_NO_HASHES], [_NO_HASHES], [_NO_HASHES])
-    for table in tables:
-        for block in _read_blocks(connection, table):
-            for part, column in zip(parts, block, strict=True):
-                part.append(column.astype(np.uint64))
-    high, low, row_ids = (_joined(part) for part in parts)
-    return KnownIds(high=high, low=low, row_ids=row_ids.view(np.int64))
+def read_known_ids(connection: Connection, tables: list[sql.Identifier], last: int) -> KnownIds:
+    """Read hash and id of every row of some staged tables.
+
+    Args:
+        last: The last id that the store ever gave.
+    """
+    rows = sql.SQL(" UNION ALL ").join(sql.SQL("SELECT row_hash, row_id FROM {} WHERE row_id IS NOT NULL").format(table) for table in tables)
+    total = int(fetch_value(connection, sql.SQL("SELECT count(*) FROM ({}) AS image").format(rows)))
+    high = np.empty(total, dtype=np.uint64)
+    row_ids: NDArray[np.integer[Any]] = np.empty(total, dtype=np.uint32 if last <= np.iinfo(np.uint32).max else np.int64)
+    filled = 0
+    for block in _read_blocks(connection, rows, total):
+        part = slice(filled, filled + len(block))
+        order = np.lexsort((block[:, 2], block[:, 0]))
+        high[part], row_ids[part] = block[order, 0], block[order, 2]
+        filled = part.stop
+    return KnownIds(high=high, row_ids=row_ids)
 
 
-def _joined(part: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-    """Put blocks together and let them go: one column at a time is there twice."""
-    joined = np.concatenate(part)
-    part.clear()
-    return joined
-
-
-def _read_blocks(connection: Connection, table: sql.Identifier) -> Iterator[NDArray[np.uint64]]:
-    """Read the halves of the hashes and the ids, shape (3, rows), some rows at a time."""
+def _read_blocks(connection: Connection, rows: sql.Composed, total: int) -> Iterator[NDArray[np.uint64]]:
+    """Read the halves of the hashes and the ids, shape (rows, 3): those whose hashes begin with the same bits together, ascending by these bits."""
+    bits = min(8, (total // ROWS_A_VALUE).bit_length())
     query = sql.SQL(
-        "SELECT string_agg(uuid_send(row_hash) || int8send(row_id), '') FROM"
-        " (SELECT row_hash, row_id, row_number() OVER () / %s AS block FROM {} WHERE row_id IS NOT NULL) AS numbered GROUP BY block"
+        "SELECT get_byte(uuid_send(row_hash), 0) >> %s AS start, string_agg(uuid_send(row_hash) || int8send(row_id), '') FROM ({}) AS image"
+        " GROUP BY start ORDER BY start"
     )
     with connection.cursor("known_ids", binary=True) as cursor:
         cursor.itersize = 1
-        cursor.execute(query.format(table), (ROWS_A_VALUE,))
-        for (block,) in cursor:
-            yield np.frombuffer(block, dtype=">u8").reshape(-1, 3).T
+        cursor.execute(query.format(rows), (8 - bits,))
+        for _, block in cursor:
+            yield np.frombuffer(block, dtype=">u8").reshape(-1, 3).astype(np.uint64)

@@ -4,7 +4,7 @@ Belongs here: reading and writing `<cdm>_state`, its segments and what it was ma
 Does not: comparing it with a file (source/deltas.py) or the ledger (ledger.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,7 +187,7 @@ def write_base(connection: Connection, schemas: Schemas, table: str, generation:
     """Replace the hashes of a table by sorted ones."""
     segment = name(schemas.state, "hash_segment")
     execute(connection, sql.SQL("DELETE FROM {} WHERE source_table = %s").format(segment), (table,))
-    _write_segments(connection, segment, table, generation, 0, hashes)
+    _write_segments(connection, segment, table, generation, 0, [hashes])
 
 
 def create_next_base(connection: Connection, schemas: Schemas) -> None:
@@ -196,11 +196,15 @@ def create_next_base(connection: Connection, schemas: Schemas) -> None:
     execute(connection, statement.format(name(schemas.run, "next_segment"), name(schemas.state, "hash_segment")))
 
 
-def write_next_base(connection: Connection, schemas: Schemas, table: str, hashes: NDArray[np.uint64]) -> None:
-    """Write the sorted hashes that a full load read of a table, in place of what an earlier try of the step left."""
+def write_next_base(connection: Connection, schemas: Schemas, table: str, ranges: Iterable[NDArray[np.uint64]]) -> None:
+    """Write the hashes that a full load read of a table, in place of what an earlier try of the step left.
+
+    Args:
+        ranges: Sorted hashes, and each range behind the one before.
+    """
     segment = name(schemas.run, "next_segment")
     execute(connection, sql.SQL("DELETE FROM {} WHERE source_table = %s").format(segment), (table,))
-    _write_segments(connection, segment, table, 0, 0, hashes)
+    _write_segments(connection, segment, table, 0, 0, ranges)
 
 
 def adopt_next_base(connection: Connection, schemas: Schemas, table: str, generation: int) -> None:
@@ -221,7 +225,7 @@ def write_delta(
 ) -> None:
     """Add a run's segments to a table's state, and fold them all when they have grown."""
     for sign, hashes in ((1, added), (-1, removed)):
-        _write_segments(connection, name(schemas.state, "hash_segment"), table, generation, sign, np.sort(hashes))
+        _write_segments(connection, name(schemas.state, "hash_segment"), table, generation, sign, [np.sort(hashes)])
     query = sql.SQL(
         "SELECT coalesce(sum(length(packed)) FILTER (WHERE sign = 0), 0), coalesce(sum(length(packed)) FILTER (WHERE sign <> 0), 0),"
         " count(*) FILTER (WHERE sign <> 0) FROM {} WHERE source_table = %s"
@@ -232,8 +236,10 @@ def write_delta(
         write_base(connection, schemas, table, generation, read_hashes(connection, schemas, table))
 
 
-def _write_segments(connection: Connection, segment: sql.Identifier, table: str, generation: int, sign: int, hashes: NDArray[np.uint64]) -> None:
+def _write_segments(
+    connection: Connection, segment: sql.Identifier, table: str, generation: int, sign: int, ranges: Iterable[NDArray[np.uint64]]
+) -> None:
     statement = sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s, %b)").format(segment)
-    for part, start in enumerate(range(0, len(hashes), SEGMENT_ROWS)):
-        packed = hashes[start : start + SEGMENT_ROWS].astype("<u8").tobytes()
-        execute(connection, statement, (table, generation, sign, part, packed))
+    parts = (some[start : start + SEGMENT_ROWS] for some in ranges for start in range(0, len(some), SEGMENT_ROWS))
+    for number, part in enumerate(parts):
+        execute(connection, statement, (table, generation, sign, number, part.astype("<u8").tobytes()))
