@@ -80,6 +80,11 @@ class Run:
         return self.kind != "incremental" or self.last is None
 
     @property
+    def keeps_ids(self) -> bool:
+        """Whether rows that the store holds keep their ids."""
+        return self.last is not None and not self.settings.renumber
+
+    @property
     def raw(self) -> Connection:
         """The session's own psycopg connection."""
         connection: Any = self.session.connection.driver_connection

@@ -22,7 +22,7 @@ from omop_inc.cdm.transforms import KEPT_VIEWS, all_reads, coded_sources, transf
 from omop_inc.errors import CheckFailed
 from omop_inc.runs import accounting, checking, guards
 from omop_inc.runs.context import Run
-from omop_inc.runs.detect import Seen, digest_snapshot, largest_first
+from omop_inc.runs.detect import Seen, digest_snapshot, largest_first, one_by_one
 from omop_inc.runs.increment import tell_codes
 from omop_inc.runs.loading import Loaded, load
 from omop_inc.runs.publishing import Outcome, publishing
@@ -73,7 +73,8 @@ def build_beside(run: Run, seen: dict[str, Seen], outcome: Outcome, *, to_publis
         create_next_base(connection, schemas)
         ids = read_row_ids(connection, schemas)
     with ThreadPoolExecutor(run.settings.workers, thread_name_prefix="load") as pool:
-        loaded = run.each("load", largest_first(seen), lambda table: load(run, seen[table], ids, pool))
+        after = one_by_one({table: one.before.rows for table, one in seen.items()}, run.settings.workers) if run.keeps_ids else None
+        loaded = run.each("load", largest_first(seen), lambda table: load(run, seen[table], ids, pool), after)
     with run.database.connection() as connection:
         write_row_ids(connection, schemas, ids)
     seen = {table: loaded[table].seen for table in seen}

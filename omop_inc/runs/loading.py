@@ -96,7 +96,7 @@ def _load_parts(run: Run, file: SourceFile, parts: list[Part | None], ids: Known
 
 
 def _known(run: Run, table: str, last: int) -> KnownIds | None:
-    if run.last is None or run.settings.renumber:
+    if not run.keeps_ids:
         return None
     with run.database.connection() as connection:
         return read_known_ids(connection, [name(run.schemas.staging, table), name(run.schemas.quarantine, table)], last)

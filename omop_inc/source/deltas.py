@@ -58,23 +58,27 @@ def compare_ranges(high: Hashes64, ranges: Iterable[Range]) -> Delta64:
         high: Row hashes in any order.
         ranges: All of the state; one begins where the one before ends.
     """
-    parts = [compare(np.sort(_within(high, one)), one.known) for one in ranges]
+    parts = [compare(_sorted_within(high, one), one.known) for one in ranges]
     return Delta64(
         new=_join([part.new for part in parts]), removed=_join([part.removed for part in parts]), unchanged=sum(part.unchanged for part in parts)
     )
 
 
-def _within(high: Hashes64, one: Range) -> Hashes64:
+def _sorted_within(high: Hashes64, one: Range) -> Hashes64:
+    """The hashes of a range, ascending."""
     if one.start == 0 and one.stop is None:
-        return high
-    found = []
+        return np.sort(high)
+    found = [high[:0]]
     for start in range(0, len(high), _LOOKED_UP):
         some = high[start : start + _LOOKED_UP]
         inside = some >= np.uint64(one.start)
         if one.stop is not None:
             inside &= some < np.uint64(one.stop)
         found.append(some[inside])
-    return np.concatenate([high[:0], *found])
+    within = np.concatenate(found)
+    found.clear()
+    within.sort()
+    return within
 
 
 def _join(parts: list[Multiset]) -> Multiset:

@@ -17,7 +17,7 @@ from omop_inc.store.schemas import Schemas, name
 # Hashes and ids come as values of some 24 bytes a row: psycopg reads 10 M single rows in 9.6 s, large values in a tenth of it. A value
 # of 2.4 MB is held some four times on its way; one of all rows of a large table made half of a reload's memory.
 ROWS_A_VALUE = 100_000
-# Rows that the hashes of the next base are put together from at a time.
+# Known hashes that are looked through at a time.
 ROWS_A_RANGE = 1 << 20
 
 
@@ -70,8 +70,7 @@ class KnownIds:
         """
         self._high, self.row_ids = high, row_ids
         self.used = np.zeros(len(high), dtype=bool)  # which of them were given
-        is_repeat = high[1:] == high[:-1]
-        starts = np.flatnonzero(is_repeat & ~np.concatenate(([False], is_repeat[:-1])))
+        starts = _starts_of_lots(high)
         self._starts = np.append(starts, len(high))  # of rows that share a hash, each lot's first; then one behind all rows
         self._sizes = np.append(np.searchsorted(high, high[starts], side="right") - starts, 0)
         self._given = np.zeros(len(self._starts), dtype=np.int64)  # how many of each lot's ids were given
@@ -98,17 +97,31 @@ class KnownIds:
         found[asked[is_left]] = self.row_ids[places]
         return found
 
-    def with_used(self, others: NDArray[np.uint64], rows_a_range: int = ROWS_A_RANGE) -> Iterator[NDArray[np.uint64]]:
+    def with_used(self, others: NDArray[np.uint64]) -> Iterator[NDArray[np.uint64]]:
         """The hashes whose ids were given and some others, both ascending, as ascending ranges that follow one another."""
         taken = 0
-        for start in range(0, len(self._high), rows_a_range):
-            stop = start + rows_a_range
+        for start in range(0, len(self._high), ROWS_A_RANGE):
+            stop = start + ROWS_A_RANGE
             end = len(others) if stop >= len(self._high) else int(np.searchsorted(others, self._high[stop]))
             some = np.concatenate((self._high[start:stop][self.used[start:stop]], others[taken:end]))
             some.sort(kind="stable")
             taken = end
             yield some
         yield others[taken:]
+
+
+def _starts_of_lots(high: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Where values begin that stand there several times, of ascending ones; some at a time, or the marks take a byte a row twice."""
+    found = [np.empty(0, dtype=np.int64)]
+    for start in range(0, len(high), ROWS_A_RANGE):
+        some = high[start : start + ROWS_A_RANGE + 1]
+        is_repeat = some[1:] == some[:-1]
+        is_first = is_repeat.copy()
+        is_first[1:] &= ~is_repeat[:-1]
+        if start and len(is_first):
+            is_first[0] &= high[start] != high[start - 1]
+        found.append(np.flatnonzero(is_first) + start)
+    return np.concatenate(found)
 
 
 def _ranks(groups: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,5 +1,7 @@
 """A full reload: the same CDM, the same ids."""
 
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import psycopg
@@ -44,6 +46,23 @@ def test_reload_of_another_snapshot_is_what_an_increment_would_be_with_its_ids(c
     assert ids.check(cdm.read()) == []
     cdm.run(a)
     assert ids.check(cdm.read()) == []
+
+
+def test_tables_too_large_to_hold_their_ids_at_a_time_are_loaded_one_after_another(cdm: Cdm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History(small_world(3))
+    a = write_snapshot(tmp_path / "a", history.step([]))
+    changes = [Change("arrive", row=3), Change("update", "encounters", 0, 2, 3), Change("delete", "procedures"), Change("double", "conditions")]
+    b = write_snapshot(tmp_path / "b", history.step(changes))
+    cdm.run(a)
+    monkeypatch.setattr("omop_inc.runs.detect.MOST_ROWS", 0)
+    reloaded = cdm.run(b, "full_reload")
+    loads = sorted((timing.started_at, timing.duration_s) for timing in reloaded.timings if timing.step == "load" and timing.rows_in)
+    assert len(loads) > 10
+    assert all(start + timedelta(seconds=took) <= following for (start, took), (following, _) in pairwise(loads))
+    other = Cdm(cdm.url, cdm.state_dir, "other")
+    other.run(a)
+    other.run(b)
+    assert differences(cdm.read(), other.read()) == []
 
 
 def test_renumber_starts_afresh_with_the_same_rows(cdm: Cdm, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from collections import defaultdict
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omop_inc.store import row_ids
 from omop_inc.store.row_ids import KnownIds, RowIds
 
 # Few values, so that hashes repeat.
@@ -37,12 +39,24 @@ def test_known_ids_are_given_once_in_ascending_order(known: list[int], pieces: l
     assert set(ids.row_ids[ids.used].tolist()) == given_out
 
 
+@given(known=st.lists(HALVES), at_a_time=st.integers(1, 4))
+def test_ids_are_the_same_however_many_hashes_are_looked_through_at_a_time(known: list[int], at_a_time: int) -> None:
+    rows = [(half, row_id) for row_id, half in enumerate(known, 1)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(row_ids, "ROWS_A_RANGE", at_a_time)
+        ids = known_ids(rows, np.uint32)
+    assert ids.take(as_hashes(known)).tolist() == list(range(1, len(known) + 1))
+    assert ids.take(as_hashes(known)).tolist() == [0] * len(known)
+
+
 @given(known=st.lists(HALVES), asked=st.lists(HALVES), others=st.lists(HALVES), at_a_time=st.integers(1, 4))
 def test_hashes_used_and_others_come_as_ascending_ranges(known: list[int], asked: list[int], others: list[int], at_a_time: int) -> None:
     ids = known_ids([(half, row_id) for row_id, half in enumerate(known, 1)], np.uint32)
     found = ids.take(as_hashes(asked))
     taken = [half for half, row_id in zip(asked, found.tolist(), strict=True) if row_id]
-    ranges = [some.tolist() for some in ids.with_used(np.sort(np.array(others, dtype=np.uint64)), at_a_time)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(row_ids, "ROWS_A_RANGE", at_a_time)
+        ranges = [some.tolist() for some in ids.with_used(np.sort(np.array(others, dtype=np.uint64)))]
     assert [half for some in ranges for half in some] == sorted(taken + others)
 
 

@@ -31,3 +31,17 @@ def test_what_comes_in_pieces_is_one_array(shape: tuple[int, ...]) -> None:
 def test_none_is_an_array_of_none() -> None:
     assert HashBlocks(is_half=True).whole().shape == (0,)
     assert HashBlocks(is_half=False).whole().shape == (0, 2)
+
+
+def test_small_pieces_of_one_thread_share_a_block_and_nothing_else() -> None:
+    some = [HashBlocks(is_half=True) for _ in range(50)]
+    for number, one in enumerate([*some, *some]):
+        one.add(np.array([99 - number, number], dtype=np.uint64))
+    wholes = [one.whole() for one in some]
+    for whole in wholes:
+        whole.sort()
+    assert [whole.tolist() for whole in wholes] == [sorted([99 - n, n, 49 - n, 50 + n]) for n in range(50)]
+    single = [HashBlocks(is_half=True) for _ in range(50)]
+    for one in single:
+        one.add(np.array([1], dtype=np.uint64))
+    assert len({id(one.whole().base) for one in single}) <= 2
