@@ -33,8 +33,6 @@ from omop_inc.store.schemas import Schemas
 TRUNCATE_BYTES = 256 << 10
 # Behind the stamp while every table is empty.
 _EMPTY = " empty"
-# Before it while its views stand on tables that are not yet the committed ones.
-_BUILT = "built "
 # Raise it when the form of the run's own tables changes otherwise than through the SQL files and the tables of facts.
 SCAFFOLD_VERSION = 5
 
@@ -52,7 +50,8 @@ def clear_scaffold(run: Run) -> None:
 def build_scaffold(run: Run) -> None:
     """Make the scaffold of increments over what a full load has built, before that is published: beside other work it costs no time of its own.
 
-    Until clear_scaffold has looked at it, once the tables are where they belong, no increment takes it.
+    If that never happens, or rows are copied instead of tables exchanged, its views go with the tables on which they stand, whoever drops these;
+    the stamp's number of relations tells, and the scaffold is made anew.
     """
     schemas, zone = run.schemas.over_built(), run.settings.time_zone
     with run.recorder.step("scaffold"):
@@ -60,18 +59,18 @@ def build_scaffold(run: Run) -> None:
             drop_run_schemas(run, beside=False)
         with run.database.connection() as connection:
             create_scaffold(connection, schemas, zone)
-            _write_stamp(connection, schemas, _BUILT + _stamp(connection, schemas, zone))
+            _write_stamp(connection, schemas, _stamp(connection, schemas, zone) + _EMPTY)
 
 
 def _make_ready(run: Run, *, is_taken: bool) -> None:
     database, schemas, zone = run.database, replace(run.schemas, is_beside=False), run.settings.time_zone
     with run.recorder.step("scaffold"):
-        drop_run_schemas(run, scaffold=False)
+        drop_run_schemas(run, scaffold=False)  # with what stands on tables that were never published
         with database.connection() as connection:
             stamp, found = _stamp(connection, schemas, zone), _read_stamp(connection, schemas)
         if found == stamp:
             empty_scaffold(database, schemas)
-        elif found != stamp + _EMPTY and (is_taken or found != _BUILT + stamp):
+        elif found != stamp + _EMPTY:
             drop_run_schemas(run, beside=False)
             with database.connection() as connection:
                 create_scaffold(connection, schemas, zone)
