@@ -159,14 +159,11 @@ def drop_run_schemas(run: Run, *, beside: bool = True, scaffold: bool = True) ->
         beside: What a run that builds whole tables works in.
         scaffold: What increments work in.
     """
-    schemas, of_beside = run.schemas, list(run.schemas.beside)
-    query = (
-        "SELECT nspname FROM pg_namespace WHERE (%s AND nspname = ANY(%s)) OR (%s AND (nspname = %s OR nspname LIKE %s) AND nspname <> ALL(%s))"
-        " ORDER BY nspname DESC"
-    )
+    schemas = run.schemas
+    query = "SELECT nspname FROM pg_namespace WHERE nspname = %s OR nspname LIKE %s ORDER BY nspname DESC"
     with run.database.connection() as connection:
-        parameters = (beside, of_beside, scaffold, schemas.scaffold, schemas.scaffold_pattern, of_beside)
-        found = [row[0] for row in execute(connection, query, parameters)]
+        names = [row[0] for row in execute(connection, query, (schemas.scaffold, schemas.scaffold_pattern))]
+    found = [schema for schema in names if (beside if schema in schemas.beside else scaffold)]
     for schema in found:
         with run.database.connection() as connection:
             execute(connection, sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))

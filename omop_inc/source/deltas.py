@@ -124,19 +124,21 @@ def select_new(hashes: npt.NDArray[np.uint64], new: Multiset) -> npt.NDArray[np.
     at[at == len(new.values)] = 0
     is_new = new.values[at] == high[candidates]
     candidates, groups = candidates[is_new][::-1], at[is_new][::-1]
-    order = np.argsort(groups, kind="stable")
-    ranks = np.empty(len(candidates), dtype=np.int64)
-    ranks[order] = _ranks(groups[order])
+    ranks = rank_within(groups)
     mask[candidates[ranks < new.counts[groups]]] = True
     return mask
 
 
-def _ranks(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Number the members of each group of an ascending array from 0."""
+def rank_within(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Number the members of each group from 0, in their order."""
+    order = np.argsort(groups, kind="stable")
+    ascending = groups[order]
     places = np.arange(len(groups))
     is_first = np.ones(len(groups), dtype=bool)
-    is_first[1:] = groups[1:] != groups[:-1]
-    return places - np.maximum.accumulate(np.where(is_first, places, 0))
+    is_first[1:] = ascending[1:] != ascending[:-1]
+    ranks = np.empty(len(groups), dtype=np.int64)
+    ranks[order] = places - np.maximum.accumulate(np.where(is_first, places, 0))
+    return ranks
 
 
 def _multiset(values: Hashes64, balance: npt.NDArray[np.int64]) -> Multiset:

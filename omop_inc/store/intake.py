@@ -195,26 +195,19 @@ def load_parts(task: LoadParts) -> Intake:
         for part in task.parts:
             for chunk in read_chunks(task.file, part, chunk_rows=task.chunk_rows):
                 checked = _check(chunk, table, intake)
-                intake.note_sum(_all_hashes(chunk))
+                hashes = _all_hashes(chunk)
+                intake.note_sum(hashes)
                 if checked.bad:
                     copier.write(_bad_statement(task.schemas), _bad_lines(checked.bad, lines_before(task.file, part)))
                 if isinstance(task.ids, KnownIds):
                     found = task.ids.take(chunk.hashes[checked.good])
-                    intake.hashes.add(_hashes_but(checked, checked.good[found > 0]))
+                    intake.hashes.add(np.delete(hashes[:, 0], checked.good[found > 0]))
                     _copy_known(image, candidates, found, checked, intake)
                 else:
-                    intake.hashes.add(_hashes_but(checked, checked.good[:0]))
+                    intake.hashes.add(hashes[:, 0])
                     image.write(chunk, checked.good, task.ids.take(len(checked.good)))
-                del chunk, checked  # a tenth of the process's memory, while the next chunk is put together
+                del chunk, checked, hashes  # a tenth of the process's memory, while the next chunk is put together
     return intake
-
-
-def _hashes_but(checked: _Checked, known: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """The high halves of the hashes of a chunk's records, bad ones included, but for those whose ids are known."""
-    if not len(known):
-        return _all_hashes(checked.chunk)[:, 0]
-    bad = np.array([record.hash[0] for record in checked.chunk.bad], dtype=np.uint64)
-    return np.concatenate([np.delete(checked.chunk.hashes[:, 0], known), bad])
 
 
 def _copy_known(image: _Target, candidates: _Target, found: NDArray[np.int64], checked: _Checked, intake: Intake) -> None:
@@ -242,6 +235,7 @@ def _check(chunk: Chunk, table: SourceTable, intake: Intake) -> _Checked:
 
 
 def _all_hashes(chunk: Chunk) -> NDArray[np.uint64]:
+    """Of a chunk's records, shape (n, 2); those of bad ones behind."""
     bad = np.array([record.hash for record in chunk.bad], dtype=np.uint64).reshape(-1, 2)
     return np.concatenate([chunk.hashes, bad])
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
+from omop_inc.source.deltas import rank_within
 from omop_inc.store.db import Connection, execute, fetch_value
 from omop_inc.store.schemas import Schemas, name
 
@@ -87,7 +88,7 @@ class KnownIds:
         places = places[asked]
         lots = np.searchsorted(self._starts, places)
         is_lot = self._starts[lots] == places
-        nth = _ranks(places)
+        nth = rank_within(places)
         with self._lock:
             nth += np.where(is_lot, self._given[lots], self.used[places])
             is_left = nth < np.where(is_lot, self._sizes[lots], 1)
@@ -122,18 +123,6 @@ def _starts_of_lots(high: NDArray[np.uint64]) -> NDArray[np.int64]:
             is_first[0] &= high[start] != high[start - 1]
         found.append(np.flatnonzero(is_first) + start)
     return np.concatenate(found)
-
-
-def _ranks(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number the members of each group from 0, in their order."""
-    order = np.argsort(groups, kind="stable")
-    ascending = groups[order]
-    places = np.arange(len(groups))
-    is_first = np.ones(len(groups), dtype=bool)
-    is_first[1:] = ascending[1:] != ascending[:-1]
-    ranks = np.empty(len(groups), dtype=np.int64)
-    ranks[order] = places - np.maximum.accumulate(np.where(is_first, places, 0))
-    return ranks
 
 
 def read_known_ids(connection: Connection, tables: list[sql.Identifier], last: int) -> KnownIds:
