@@ -7,9 +7,8 @@ Each is measured on a database in which a snapshot is loaded; the whole of the w
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
+from benchmarks.floors import hash_in_python
 from omop_inc.sampling.rows import open_source
 from omop_inc.source.deltas import compare
-from omop_inc.source.hashing import FOLDS, hash_lines, sum128
-from omop_inc.source.lines import Batch, Layout, Piece, layout_of, plain_batch
+from omop_inc.source.hashing import sum128
+from omop_inc.source.lines import Batch, Layout, layout_of, plain_batch
 from omop_inc.source.snapshot import SourceFile, read_blocks
 from omop_inc.source.tables import SOURCE_TABLES
 from omop_inc.store.schemas import Schemas
@@ -92,34 +92,13 @@ def _batch(block: tuple[bytes, Layout]) -> Batch:
 def _loops(_: str, day: Path, is_ours: bool) -> float:  # noqa: FBT001 - it is what differs
     """Cut and hash every line of a snapshot, in one thread."""
     files = open_source(day).files.values()
-    work = (lambda block: _batch(block).hashes) if is_ours else _hash_in_python
+    work = (lambda block: _batch(block).hashes) if is_ours else (lambda block: hash_in_python(*block))
     start = time.perf_counter()
     found = [sum128(work(block)) for file in files for block in _blocks(file)]
     seconds = time.perf_counter() - start
     if found != [sum128(_batch(block).hashes) for file in files for block in _blocks(file)]:
         raise ValueError("the two ways differ")
     return seconds
-
-
-def _hash_in_python(block: tuple[bytes, Layout]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Cut a block with numpy and slices, and hash line by line: the fastest found without a compiled loop."""
-    data, layout = block
-    if layout.is_identity:
-        return hash_lines(data.split(b"\n")[:-1])
-    array = np.frombuffer(data, dtype=np.uint8)
-    ends = np.flatnonzero((array == ord(",")) | (array == ord("\n"))).reshape(-1, layout.width)
-    columns = [_slice(data, ends, piece) for piece in layout.pieces]
-    return hash_lines(list(map(b",".join, zip(*columns, strict=False))))
-
-
-def _slice(data: bytes, ends: np.ndarray[Any, np.dtype[np.int64]], piece: Piece) -> Iterable[bytes]:
-    """Cut a run of neighbouring fields out of every line, given where each field ends."""
-    first, last, fold = piece
-    if first < 0:
-        return repeat(b"," * (last - 1))
-    starts = ends[:, first - 1] + 1 if first else np.concatenate(([0], ends[:-1, -1] + 1))
-    fields = [data[start:end] for start, end in zip(starts.tolist(), ends[:, last].tolist(), strict=True)]
-    return map(FOLDS[fold], fields) if fold else fields
 
 
 def _differing(connection: Connection, hashes: dict[str, np.ndarray[Any, np.dtype[np.uint64]]]) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 
+from benchmarks.floors import HASH_IN_PYTHON
 from benchmarks.place import GB, Made, Place
 from benchmarks.prefect_home import count_tasks, prefect_settings
 from benchmarks.samples import BenchError, Sample, floor_seconds, measure
@@ -96,6 +97,25 @@ class Scenario:
     group: str = "main"  # main, constant, series; extra: only when it is asked for
 
 
+@dataclass(frozen=True, kw_only=True)
+class Floor:
+    """What was measured just before a sample, in the same state of the machine."""
+
+    seconds: float
+    extra: dict[str, float]
+
+    def below(self, sample: Sample) -> Sample:
+        """The sample with its floor."""
+        return replace(sample, floor_s=self.seconds, extra=self.extra)
+
+
+def _measure_floor(bench: Bench, kind: str, source: Made) -> Floor:
+    """Measure a floor; that of hashing also as it is without a compiled loop."""
+    seconds = floor_seconds(kind, source.folder, bench.server)
+    interpreted = {HASH_IN_PYTHON: floor_seconds(HASH_IN_PYTHON, source.folder, bench.server)} if kind == "hash" else {}
+    return Floor(seconds=seconds, extra=interpreted)
+
+
 def loaded_name(source: Made, without: str = "") -> str:
     """The database in which a snapshot is loaded."""
     return f"bench_loaded_{source.folder.name}{f'_without_{without}' if without else ''}".replace("-", "_").replace(".", "_")
@@ -103,8 +123,8 @@ def loaded_name(source: Made, without: str = "") -> str:
 
 def _full_load(bench: Bench, source: Callable[[Place], Made]) -> Sample:
     made = source(bench.place)
-    floor = floor_seconds("copy", made.folder, bench.server)
-    return replace_floor(bench.load(made), floor)
+    floor = _measure_floor(bench, "copy", made)
+    return floor.below(bench.load(made))
 
 
 def _next(
@@ -126,7 +146,7 @@ def _next(
     """
     first, second = before(bench.place), after(bench.place)
     template = bench.loaded(first)
-    seconds = floor_seconds(floor, second.folder, bench.server)
+    measured = _measure_floor(bench, floor, second)
     if is_copied:
         bench.server.create(RUN, template)
     else:
@@ -138,19 +158,19 @@ def _next(
             bench.keep(first, RUN)
     finally:
         bench.server.drop(RUN)
-    return replace_floor(sample, seconds)
+    return measured.below(sample)
 
 
 def _second_day(bench: Bench, *, size: float) -> Sample:
     """Apply the day behind a day: what the first increment after a load finds new is old by then."""
     loaded, first = bench.place.scaled(size), bench.place.mutated(size, 1)
     second = bench.place.mutated(size, 1, after=first)
-    floor = floor_seconds("hash", second.folder, bench.server)
+    floor = _measure_floor(bench, "hash", second)
     bench.server.create(RUN, bench.loaded(loaded))
     try:
         measure(bench.server, RUN, first, bench.place.home)
         bench.server.quieten()
-        return replace_floor(measure(bench.server, RUN, second, bench.place.home), floor)
+        return floor.below(measure(bench.server, RUN, second, bench.place.home))
     finally:
         bench.server.drop(RUN)
 
@@ -183,11 +203,6 @@ def _prefect(bench: Bench, size: float) -> Sample:
         "ms_per_task": (flow.inside_s - plain.inside_s) * 1000 / made,
     }
     return replace(flow, floor_s=plain.inside_s, extra=extra)
-
-
-def replace_floor(sample: Sample, seconds: float) -> Sample:
-    """The sample with its floor."""
-    return replace(sample, floor_s=seconds)
 
 
 def scenarios(place: Place) -> dict[str, Scenario]:

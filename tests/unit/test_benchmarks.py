@@ -4,9 +4,11 @@ import json
 import os
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from benchmarks import ablation, baseline, floors, report, soak
@@ -17,6 +19,9 @@ from benchmarks.scenarios import loaded_name, quick, scenarios
 from benchmarks.watching import MB, run_watched
 from omop_inc.sampling.scaling import scale_snapshot
 from omop_inc.settings import Switch
+from omop_inc.source.lines import layout_of, plain_batch
+from omop_inc.source.snapshot import open_snapshot
+from omop_inc.source.tables import SOURCE_TABLES
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXAMPLE = EXAMPLES / "snapshots" / "2020-06-17"
@@ -120,8 +125,20 @@ def test_floors_read_and_hash_every_row_of_a_snapshot(tmp_path: Path, monkeypatc
     rows = sum(path.read_bytes().count(b"\n") - 1 for path in (tmp_path / "plain").iterdir())
     ranges = list(floors._ranges(tmp_path / "plain"))
     assert len(ranges) > 18
-    assert sum(map(floors._hash_range, ranges)) == rows
+    assert sum(floors._hash_range(floors._hash_compiled, one) for one in ranges) == rows
+    assert sum(floors._hash_range(floors._hash_interpreted, one) for one in ranges) == rows
     assert floors.read_once(tmp_path / "plain") > 0
+
+
+def test_hashing_with_and_without_the_compiled_loop_gives_the_same(tmp_path: Path) -> None:
+    scale_snapshot(EXAMPLE, tmp_path / "plain", copies=1)
+    files = open_snapshot(tmp_path / "plain").files.values()
+    assert len(files) == 18
+    for file in files:
+        layout, lines = layout_of(SOURCE_TABLES[file.table], file.header), file.path.read_bytes().partition(b"\n")[2]
+        batch = plain_batch(lines, layout, 0)
+        assert batch is not None
+        assert np.array_equal(batch.hashes, floors.hash_in_python(lines, layout))
 
 
 def test_the_page_keeps_what_stands_beside_its_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +155,13 @@ def test_the_page_keeps_what_stands_beside_its_sections(tmp_path: Path, monkeypa
     assert "PostgreSQL 15.1" in text
     assert os.uname().nodename not in json.dumps(machine)
     ElementTree.fromstring((tmp_path / "plot.svg").read_text())
+
+
+def test_large_snapshots_are_told_against_hashing_without_the_compiled_loop() -> None:
+    day, small = (replace(_median("day", 2.0), extra={floors.HASH_IN_PYTHON: 0.5}) for _ in range(2))
+    day.values["size_bytes"] = 1e9
+    told = "- day: hashing every record from Python without a compiled loop, a process a core, takes 0.50 s; the run takes 4.00 times that."
+    assert report.hashing_note({"day": day, "small": small, "load": _median("load", 3.0)}) == told
 
 
 def test_the_plot_holds_a_bar_for_every_row() -> None:
