@@ -12,11 +12,11 @@ from psycopg import sql
 
 from omop_inc.runs.context import Run
 from omop_inc.runs.detect import Seen
-from omop_inc.source.digests import digest_file
+from omop_inc.source.digests import FileDigest, digest_file, join_digests
 from omop_inc.source.parts import split_file
 from omop_inc.source.records import check_count
 from omop_inc.source.snapshot import Part, SourceFile
-from omop_inc.source.tables import SOURCE_TABLES
+from omop_inc.source.tables import SOURCE_TABLES, SourceTable
 from omop_inc.store import apply, intake, pairing
 from omop_inc.store.db import execute
 from omop_inc.store.row_ids import KnownIds, RowIds, read_known_ids
@@ -47,34 +47,53 @@ def load(run: Run, seen: Seen, ids: RowIds, pool: Executor) -> Loaded:
 
 
 def _load(run: Run, seen: Seen, ids: RowIds, pool: Executor) -> Loaded:
-    table, schemas = SOURCE_TABLES[seen.table], run.schemas
-    with run.recorder.step("load", seen.table) as counts:
-        with run.database.connection() as connection:
-            create_staged(connection, schemas.next_staging, table)
-            if "drop_indexes" in run.settings.without:
-                index_staged(connection, schemas.next_staging, table)
-            intake.create_intake_tables(connection, schemas, table)
+    table = SOURCE_TABLES[seen.table]
+    with run.recorder.step("load", table.name) as counts:
         if run.settings.mode == "append" and run.last is not None:
+            _create_tables(run, table)
             return _copy_image(run, seen)
         if seen.file is None or seen.file.is_empty:
+            _create_tables(run, table)
             return Loaded(intake=intake.Intake(), seen=seen)
-        known = _known(run, table.name, ids.last)
-        digest = digest_file(seen.file)
-        parts: list[Part | None] = [None] if digest.has_quotes else split_file(seen.file)
-        taken = _load_parts(run, seen.file, parts, known or ids, pool)
+        taken, known, digest = _take_in(run, seen.file, ids, pool)
         counts.rows_in, counts.rows_new = taken.rows, taken.good
         with run.database.connection() as connection:
             hashes = taken.sorted_hashes()
-            write_next_base(connection, schemas, table.name, [hashes] if known is None else known.with_used(hashes))
+            write_next_base(connection, run.schemas, table.name, [hashes] if known is None else known.with_used(hashes))
         if known is not None:
-            intake.mark_incoming(run.database, schemas, table)
+            intake.mark_incoming(run.database, run.schemas, table)
             counts.rows_changed = _pair(run, table.name, known)
         found = replace(seen, digest=digest.digest, rows=taken.rows, hash_sum=taken.hash_sum)
         return Loaded(intake=taken, seen=found)
 
 
-def _load_parts(run: Run, file: SourceFile, parts: list[Part | None], ids: KnownIds | RowIds, pool: Executor) -> intake.Intake:
+def _create_tables(run: Run, table: SourceTable) -> None:
+    """Create the image beside and what else takes records of a file, anew at each try."""
+    with run.database.connection() as connection:
+        create_staged(connection, run.schemas.next_staging, table)
+        if "drop_indexes" in run.settings.without:
+            index_staged(connection, run.schemas.next_staging, table)
+        intake.create_intake_tables(connection, run.schemas, table)
+
+
+def _take_in(run: Run, file: SourceFile, ids: RowIds, pool: Executor) -> tuple[intake.Intake, KnownIds | None, FileDigest]:
+    """Load the records of a file, in parts if it holds no quote, and digest it by the way, unless the manifest's digest is to be seen first."""
+    digest = digest_file(file) if file.expected_sha256 is not None else None
+    parts = split_file(file)
+    if len(parts) > 1 and not (digest and digest.has_quotes):
+        taken, known = _load_parts(run, file, parts, ids, pool)
+        if not taken.has_quotes:
+            check_count(file, taken.rows)
+            return taken, known, digest or join_digests(taken.digests)
+        del taken, known  # the ids known are read again, none of them used
+    taken, known = _load_parts(run, file, [None], ids, pool)
+    return taken, known, digest or (join_digests(taken.digests) if len(parts) == 1 else digest_file(file))
+
+
+def _load_parts(run: Run, file: SourceFile, parts: list[Part | None], ids: RowIds, pool: Executor) -> tuple[intake.Intake, KnownIds | None]:
     """Load the parts of a file: one after another by one connection, or as many at a time as the pool has threads."""
+    _create_tables(run, SOURCE_TABLES[file.table])
+    known = _known(run, file.table, ids.last)
     is_whole = len(parts) == 1 or run.settings.workers <= MOST_WHOLE
     tasks = [
         intake.LoadParts(
@@ -84,15 +103,12 @@ def _load_parts(run: Run, file: SourceFile, parts: list[Part | None], ids: Known
             parts=some,
             is_whole=is_whole,
             chunk_rows=run.settings.chunk_rows,
-            ids=ids,
+            ids=known or ids,
             without=frozenset(run.settings.without),
         )
         for some in ([parts] if is_whole else [[part] for part in parts])
     ]
-    taken = intake.merge([intake.load_parts(tasks[0])] if is_whole else list(pool.map(intake.load_parts, tasks)))
-    if len(parts) > 1:
-        check_count(file, taken.rows)
-    return taken
+    return intake.merge([intake.load_parts(tasks[0])] if is_whole else list(pool.map(intake.load_parts, tasks))), known
 
 
 def _known(run: Run, table: str, last: int) -> KnownIds | None:

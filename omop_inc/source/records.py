@@ -162,6 +162,7 @@ def read_chunks(
     chunk_rows: int = CHUNK_ROWS,
     want: npt.NDArray[np.bool_] | None = None,
     places: Places | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[Chunk]:
     """Read records as rows.
 
@@ -171,6 +172,7 @@ def read_chunks(
         chunk_rows: Records in a chunk, about: a chunk ends with the block that fills it.
         want: Which records, by their number in the file (as hash_records orders them); None is all.
         places: Where the stretches begin, of a file without quotes: only those with a wanted record are read.
+        watch: Digests what is read and is told of quotes, where all is wanted.
 
     Raises:
         SourceFileError: If the file is damaged, or, read whole, holds another number of records than the manifest says.
@@ -179,7 +181,9 @@ def read_chunks(
     pending: list[Batch] = []
     indexes: list[npt.NDArray[np.int64]] = []
     count = total = size_bytes = 0
-    for numbers, batch in _numbered(file, part, want) if want is None or places is None else _wanted_batches(file, want, places):
+    for numbers, batch in _numbered(file, part, want, watch) if want is None or places is None else _wanted_batches(file, want, places):
+        if watch is not None and batch.has_quotes:
+            watch.has_quotes = True
         total = int(numbers[-1]) + 1
         pending.append(batch)
         indexes.append(numbers)
@@ -195,9 +199,11 @@ def read_chunks(
         check_count(file, total)
 
 
-def _numbered(file: SourceFile, part: Part | None, want: npt.NDArray[np.bool_] | None) -> Iterator[tuple[npt.NDArray[np.int64], Batch]]:
+def _numbered(
+    file: SourceFile, part: Part | None, want: npt.NDArray[np.bool_] | None, watch: Watch | None
+) -> Iterator[tuple[npt.NDArray[np.int64], Batch]]:
     """Give a file's wanted records in batches, with their numbers; all of them are looked at."""
-    for first, batch in _batches(file, part, want):
+    for first, batch in _batches(file, part, want, watch=watch):
         size = len(batch)
         kept = np.arange(size) if want is None else np.flatnonzero(want[first : first + size])
         if len(kept):

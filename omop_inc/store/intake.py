@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from omop_inc.source.deltas import Delta64, Multiset
+from omop_inc.source.digests import PartDigest, Watch
 from omop_inc.source.hash_blocks import HashBlocks
 from omop_inc.source.hashing import MODULUS, sum128
 from omop_inc.source.parts import lines_before
@@ -50,6 +51,12 @@ class Intake:
     unnumbered: int = 0  # good rows whose id is still to be found by natural key
     hash_sum: int = 0  # of the 128-bit hashes of every record read
     hashes: HashBlocks = field(default_factory=partial(HashBlocks, is_half=True))  # their high 64 bits, but of rows whose ids were known
+    digests: list[PartDigest] = field(default_factory=list)  # of the parts of a full load
+
+    @property
+    def has_quotes(self) -> bool:
+        """Whether there was a quote."""
+        return any(digest.has_quotes for digest in self.digests)
 
     def note_sum(self, hashes: NDArray[np.uint64]) -> None:
         """Note the sum of the hashes of records read, shape (n, 2)."""
@@ -74,6 +81,7 @@ def merge(parts: list[Intake]) -> Intake:
         unnumbered=sum(part.unnumbered for part in parts),
         hash_sum=sum(part.hash_sum for part in parts) % MODULUS,
         hashes=hashes,
+        digests=[digest for part in parts for digest in part.digests],
     )
 
 
@@ -181,7 +189,8 @@ class LoadParts:
 def load_parts(task: LoadParts) -> Intake:
     """COPY every record of parts of a file into the staging image built beside; in any thread, in one transaction.
 
-    Rows whose id is to be known and is not go to the candidates without one.
+    Rows whose id is to be known and is not go to the candidates without one. A part with a quote ends it, for its lines may not be records:
+    the file is to be loaded anew, whole.
     """
     intake, table = Intake(), SOURCE_TABLES[task.file.table]
     is_text = bool(task.without & {"copy", "binary_copy"})
@@ -193,7 +202,10 @@ def load_parts(task: LoadParts) -> Intake:
         image = _Target(copier=copier, place=place, table=table, is_text=is_text, is_frozen=is_frozen)
         candidates = replace(image, place=name(task.schemas.run, table.name + "_candidate"), is_frozen=False)
         for part in task.parts:
-            for chunk in read_chunks(task.file, part, chunk_rows=task.chunk_rows):
+            watch = Watch(finds_quotes=False)
+            for chunk in read_chunks(task.file, part, chunk_rows=task.chunk_rows, watch=watch):
+                if watch.has_quotes and part is not None:
+                    break
                 checked = _check(chunk, table, intake)
                 hashes = _all_hashes(chunk)
                 intake.note_sum(hashes)
@@ -207,6 +219,9 @@ def load_parts(task: LoadParts) -> Intake:
                     intake.hashes.add(hashes[:, 0])
                     image.write(chunk, checked.good, task.ids.take(len(checked.good)))
                 del chunk, checked, hashes  # a tenth of the process's memory, while the next chunk is put together
+            intake.digests.append(watch.found)
+            if watch.has_quotes:
+                break
     return intake
 
 

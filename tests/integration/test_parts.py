@@ -7,6 +7,7 @@ import pytest
 from omop_inc.runs import detect
 from omop_inc.runs.loading import MOST_WHOLE
 from omop_inc.source import parts
+from omop_inc.source.snapshot import open_snapshot
 from tests.comparing import IdHistory, differences, exact_differences
 from tests.factories import small_world
 from tests.stores import Cdm
@@ -62,6 +63,30 @@ def test_a_large_file_in_which_quotes_appear_is_read_whole(cdm: Cdm, tmp_path: P
     assert cdm.run(b).status == "no_change"
     monkeypatch.undo()
     whole.run(b)
+    assert differences(cdm.read(), whole.read()) == []
+
+
+@pytest.mark.usefixtures("cut_small")
+@pytest.mark.parametrize("workers", [MOST_WHOLE, MOST_WHOLE + 2], ids=["a connection a table", "a connection a part"])
+def test_a_load_that_comes_upon_a_quote_begins_the_file_anew(cdm: Cdm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    whole, world = Cdm(cdm.url, cdm.state_dir, "whole"), small_world(12)
+    world["conditions"][-1]["DESCRIPTION"] = "a text\nof two lines, " + "and long " * 20
+    a = write_snapshot(tmp_path / "a", world)
+    lines = (a / "conditions.csv").read_bytes().splitlines(keepends=True)
+    (a / "conditions.csv").write_bytes(b"".join([lines[0], BAD, *lines[1:]]))
+    assert len(parts.split_file(open_snapshot(a).files["conditions"])) > 2
+    loaded = cdm.run(a, workers=workers)
+    before, bad = cdm.read(), cdm.query("SELECT rule, line FROM cdm_quarantine.bad_record")
+    cdm.run_allowed(a, "full_reload", workers=workers)
+    assert exact_differences(before, cdm.read()) == []
+    assert cdm.query("SELECT rule, line FROM cdm_quarantine.bad_record") == bad == [("field_count", 2)]
+    hashed: list[str] = []
+    monkeypatch.setattr(detect, "_hash_file", lambda file, *_, **__: hashed.append(file.table))
+    assert cdm.run(a).status == "no_change"
+    assert hashed == []
+    monkeypatch.undo()
+    counted = whole.run(a)
+    assert counted.source_tables["conditions"] == loaded.source_tables["conditions"]
     assert differences(cdm.read(), whole.read()) == []
 
 
