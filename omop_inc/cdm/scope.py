@@ -220,11 +220,13 @@ def _dimension_ids(delta: Delta, table: SourceTable, sources: Reads) -> list[sql
 def _of_first_or_last_claim(delta: Delta) -> sql.Composed:
     """Persons of whose claim lines (sql/view/claim_person.sql) none stays, so that all of their costs may be told otherwise."""
     run, lines = delta.schemas.run, CLAIM_LINES.name
-    # a probe for each person: as a join it would be made over all lines of all persons
+    # A probe for each person, which ends at the first line more than go: as a join it would be made over all lines of all persons, and the
+    # lines that go looked through for each line that was there.
     return sql.SQL(
-        "SELECT seen.patientid AS patient, NULL::uuid AS encounter FROM (SELECT patientid FROM {entered} UNION SELECT patientid FROM {gone}) AS seen"
-        " WHERE (SELECT true FROM {image} AS image WHERE image.patientid = seen.patientid AND image.type <> 'TRANSFEROUT'"
-        " AND NOT EXISTS (SELECT FROM {gone} AS gone WHERE gone.row_id = image.row_id) LIMIT 1) IS NULL"
+        "SELECT seen.patientid AS patient, NULL::uuid AS encounter FROM (SELECT patientid, count(*) FILTER (WHERE goes AND type <> 'TRANSFEROUT')"
+        " AS gone FROM (SELECT patientid, type, false AS goes FROM {entered} UNION ALL SELECT patientid, type, true FROM {gone}) AS line"
+        " GROUP BY patientid) AS seen WHERE (SELECT count(*) FROM (SELECT FROM {image} AS image WHERE image.patientid = seen.patientid"
+        " AND image.type <> 'TRANSFEROUT' LIMIT seen.gone + 1) AS probe) <= seen.gone"
     ).format(entered=name(run, lines + "_in"), gone=name(run, lines + "_out"), image=name(delta.schemas.staging, lines))
 
 

@@ -71,35 +71,49 @@ def gather_candidates(connection: Connection, schemas: Schemas, table: SourceTab
         "names": names,
     }
     execute(connection, held.format(**parts))
-    for where in _reexamined(schemas, table, set(settled)):
+    # What it was told at the end of the last run is that the table is empty: then each row would be compared with each.
+    analyze = sql.SQL("ANALYZE {} (row_id, row_hash{})").format(parts["candidate"], sql.SQL(", id" if "id" in staged_columns(table) else ""))
+    execute(connection, analyze)
+    for rows, where in _reexamined(schemas, table, set(settled)):
         statement = sql.SQL(
-            "INSERT INTO {candidate} ({names}, origin) SELECT {names}, 'staging' FROM {staging} AS image WHERE {where}"
+            "INSERT INTO {candidate} ({names}, origin) SELECT {names}, 'staging' FROM {rows} AS image WHERE {where}"
             " AND NOT EXISTS (SELECT FROM {leave} AS leave WHERE leave.row_id = image.row_id)"
             " AND NOT EXISTS (SELECT FROM {candidate} AS other WHERE other.row_id = image.row_id)"
         )
-        execute(connection, statement.format(where=where, **parts))
-    # What it was told at the end of the last run is that the table is empty: then each row would be compared with each.
-    execute(
-        connection, sql.SQL("ANALYZE {} (row_id, row_hash{})").format(parts["candidate"], sql.SQL(", id" if "id" in staged_columns(table) else ""))
-    )
+        if execute(connection, statement.format(rows=rows, where=where, **parts)).rowcount:
+            execute(connection, analyze)
 
 
-def _reexamined(schemas: Schemas, table: SourceTable, settled: set[str]) -> list[sql.Composed]:
-    """Which staged rows may change their fate: children of parents that leave, and rows that share an Id."""
-    wheres = []
+def _reexamined(schemas: Schemas, table: SourceTable, settled: set[str]) -> list[tuple[sql.Composable, sql.Composed]]:
+    """Which staged rows may change their fate, among which: children of parents that leave, and rows that share an Id."""
+    image = name(schemas.staging, table.name)
+    found: list[tuple[sql.Composable, sql.Composed]] = []
     for parent in table.parents:
         if parent.table in settled:
-            lost = sql.SQL("EXISTS (SELECT FROM {out} AS lost WHERE {same} AND NOT EXISTS (SELECT FROM {into} AS back WHERE {back}))").format(
-                out=name(schemas.run, parent.table + "_out"),
-                into=name(schemas.run, parent.table + "_in"),
-                same=is_parent(table, parent, "lost", "image"),
-                back=_same_row(parent, "back", "lost"),
+            lost = sql.SQL("(SELECT * FROM {out} AS gone WHERE NOT EXISTS (SELECT FROM {into} AS back WHERE {same}))").format(
+                out=name(schemas.run, parent.table + "_out"), into=name(schemas.run, parent.table + "_in"), same=_same_row(parent, "back", "gone")
             )
-            wheres.append(lost)
+            is_child = sql.SQL("EXISTS (SELECT FROM {} AS lost WHERE {})").format(lost, is_parent(table, parent, "lost", "image"))
+            is_indexed = parent.column in (table.patient, table.encounter)
+            found.append((image if is_indexed else _of_persons(table, parent, lost, image), is_child))
     if table.repeated_id == "quarantine":
         candidate = name(schemas.run, table.name + "_candidate")
-        wheres.append(sql.SQL("image.id IN (SELECT id FROM {})").format(candidate))
-    return wheres
+        found.append((image, sql.SQL("image.id IN (SELECT id FROM {})").format(candidate)))
+    return found
+
+
+def _of_persons(table: SourceTable, parent: Parent, lost: sql.Composed, image: sql.Identifier) -> sql.Composed:
+    """A query for the image's rows of the persons of lost parents.
+
+    Where no index leads from a parent to its rows, the planner would look through all rows of its person, for each parent once again: of a
+    person who leaves with 80 claims and 5,000 lines, 400,000.
+    """
+    return sql.SQL(
+        "(SELECT own.* FROM (SELECT DISTINCT lost.{owner} AS id FROM {lost} AS lost) AS person"
+        " CROSS JOIN LATERAL (SELECT * FROM {image} AS every WHERE every.{patient} = person.id OFFSET 0) AS own)"
+    ).format(
+        owner=sql.Identifier(str(SOURCE_TABLES[parent.table].patient)), lost=lost, image=image, patient=sql.Identifier(str(table.patient))
+    )  # fmt: skip
 
 
 def _same_row(parent: Parent, one: str, other: str) -> sql.Composed:

@@ -167,9 +167,12 @@ def stage_delta(
 
 
 def mark_incoming(database: Database, schemas: Schemas, table: SourceTable) -> None:
-    """Note of all candidates of a table that they came with the snapshot."""
+    """Note of all candidates of a table that they came with the snapshot, and let the planner know of them."""
+    candidate = name(schemas.run, table.name + "_candidate")
     with database.connection() as connection:
-        execute(connection, sql.SQL("UPDATE {} SET origin = 'incoming'").format(name(schemas.run, table.name + "_candidate")))
+        execute(connection, sql.SQL("UPDATE {} SET origin = 'incoming'").format(candidate))
+        # What it was told at the end of the last run is that the table is empty: then each candidate would be compared with each row that leaves.
+        execute(connection, sql.SQL("ANALYZE {} (row_id)").format(candidate))
 
 
 @dataclass(frozen=True, kw_only=True)

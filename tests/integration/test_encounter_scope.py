@@ -80,6 +80,15 @@ def test_of_several_claim_lines_that_stay_one_tells_it(cdm: Cdm, tmp_path: Path)
     assert looked_at(cdm.run_in_turn(tmp_path, world, after))["cost"] == 1
 
 
+def test_when_several_claim_lines_leave_one_that_stays_tells_it_unless_it_is_a_transfer_out(cdm: Cdm, tmp_path: Path) -> None:
+    lines = [line(SECOND), line(SECOND, AMOUNT="3.00"), line(FIRST, AMOUNT="4.00"), line(FIRST, TYPE="TRANSFEROUT")]
+    world = {**small_world(1), "claims_transactions": lines}
+    assert looked_at(cdm.run_in_turn(tmp_path, world, {**world, "claims_transactions": lines[2:]}))["cost"] == 1
+    all_costs = len(cdm.read().cdm["cost"])
+    assert looked_at(cdm.run_in_turn(tmp_path / "next", {**world, "claims_transactions": lines[3:]}))["cost"] == all_costs > 1
+    assert len({one["paid_by_payer"] for one in cdm.read().cdm["cost"]}) > 1  # what the payer covers
+
+
 def test_a_claim_line_without_appointment_is_not_forgotten(cdm: Cdm, tmp_path: Path) -> None:
     world = small_world(1)
     world["claims_transactions"] = [line(""), line(FIRST, AMOUNT="3.00")]

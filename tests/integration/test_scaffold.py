@@ -7,6 +7,10 @@ import psycopg
 import pytest
 
 from omop_inc.errors import DatabaseError
+from omop_inc.source.tables import SOURCE_TABLES
+from omop_inc.store.db import open_database
+from omop_inc.store.intake import mark_incoming
+from omop_inc.store.schemas import Schemas
 from tests.comparing import differences
 from tests.factories import small_world
 from tests.stores import Cdm
@@ -110,3 +114,16 @@ def test_a_load_below_a_users_view_makes_the_scaffold_behind_it(cdm: Cdm, days: 
     assert _stamp(cdm).endswith(" empty")
     cdm.run(b)
     assert cdm.run(b, "verify").status == "no_change"
+
+
+def test_the_planner_is_told_of_candidates_before_they_are_compared_with_what_leaves(cdm: Cdm, days: tuple[Path, Path]) -> None:
+    for day in days:
+        cdm.run(day)
+    database, schemas = open_database(cdm.settings()), Schemas(cdm=cdm.schema, vocabulary="vocab")
+    believed = "SELECT reltuples::int FROM pg_class WHERE oid = 'cdm_run.procedures_candidate'::regclass"
+    assert cdm.query(believed) == [(0,)]  # as the last run left it; each of n rows would be compared with n
+    with database.connection() as connection:
+        connection.execute("INSERT INTO cdm_run.procedures_candidate (row_hash) SELECT gen_random_uuid() FROM generate_series(1, 500)")
+    mark_incoming(database, schemas, SOURCE_TABLES["procedures"])
+    database.close()
+    assert cdm.query(believed) == [(500,)]
