@@ -1,5 +1,6 @@
 """The benchmarks themselves, on the example: each kind of scenario runs, checks what the run found, and leaves figures."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ from benchmarks.place import Place
 from benchmarks.results import Results
 from benchmarks.samples import BenchError, measure
 from benchmarks.scenarios import Bench
-from benchmarks.server import start_server, stop_server
+from benchmarks.server import _pinned_programs, start_server, stop_server
+from omop_inc.store.postgres_programs import SOURCE_VARIABLE, find_programs
 from tests.stores import EXAMPLES
 
 pytestmark = pytest.mark.slow
@@ -44,6 +46,14 @@ def test_every_kind_of_scenario_gives_a_sample(bench: Bench) -> None:
     assert taken[f"day_1_then@{SIZE:g}gb"].delta_rows > 0
     assert {"open", "detect", "stage", "publish"} <= set(day.phases)
     assert same.read_bytes > bench.place.scaled(SIZE).size_bytes
+
+
+def test_the_server_is_the_wheels_and_the_environment_stays_as_it_was(bench: Bench) -> None:
+    wanted = os.environ.get(SOURCE_VARIABLE, "")
+    assert bench.server.version == find_programs(source="system" if wanted == "system" else "wheel").version
+    with _pinned_programs():
+        assert os.environ[SOURCE_VARIABLE] == (wanted or "wheel")
+    assert os.environ.get(SOURCE_VARIABLE, "") == wanted
 
 
 def test_a_run_that_finds_another_difference_than_there_is_counts_for_nothing(bench: Bench) -> None:
