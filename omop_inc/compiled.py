@@ -3,9 +3,9 @@
 Belongs here: compiling the loops once for a machine, keeping and loading what came of it, handing it arrays. Does not: the loops
 themselves (loops/); what a line, a record or a hash is (source/lines.py, source/hashing.py).
 
-numba compiles the loops when a machine first needs them (3 s), and llvmlite, on which numba stands, loads the machine code in every
-later process (0.05 s; numba itself would take 0.4 s). They are called without the interpreter's lock. Only a process that reads the
-records of a file loads them.
+A process of its own has numba compile the loops when a machine first needs them (3 s), and llvmlite, on which numba stands, loads
+the machine code in every later process (0.05 s; numba itself would take 0.4 s). They are called without the interpreter's lock. Only
+a process that reads the records of a file loads them.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import ctypes
 import importlib.util
 import os
 import platform
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -46,6 +47,9 @@ _TUPLE_BYTES, _FIELD_BYTES = 34, 14
 _VALUE_BYTES = 64
 # The optimisation with which C compilers build releases.
 _OPTIMISATION = 3
+
+# Says to the process that compiles that it is the one.
+_ASIDE = "_OMOP_INC_COMPILES_LOOPS"
 
 _CALLER = Path(__file__)
 _SOURCES = (_CALLER, *(_CALLER.with_name("loops") / f"{name}.py" for name in ("__init__", "primitives", "cutting", "copying")))
@@ -163,7 +167,10 @@ def _loops() -> dict[str, Any]:
     """The loops by name, compiled if this machine has none yet."""
     target = _target()
     paths = [folder / f"loops-{_key(target)}.o" for folder in _folders()]
-    code = next(filter(None, map(_kept, paths)), None)
+    code = _first_kept(paths)
+    if code is None and _ASIDE not in os.environ:
+        _compile_aside()
+        code = _first_kept(paths)
     if code is None:
         code = compile_loops(target)
         _keep(paths, code)
@@ -224,6 +231,26 @@ def compile_loops(target: Any) -> bytes:
         module.get_function(loop.native_name).name = name
         whole.link_in(module)
     return bytes(target.emit_object(whole))
+
+
+def _compile_aside() -> None:
+    """Have another process compile the loops and keep them: of numba, a run would hold 100 MB to its end. If that fails, nothing is kept."""
+    command = [sys.executable, "-c", f"from {__name__} import _loops; _loops()"]
+    with contextlib.suppress(OSError):
+        environment = {**os.environ, _ASIDE: "1"}
+        subprocess.run(
+            command,
+            cwd=_CALLER.parents[1],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+
+
+def _first_kept(paths: list[Path]) -> bytes | None:
+    return next(filter(None, map(_kept, paths)), None)
 
 
 def _kept(path: Path) -> bytes | None:

@@ -16,9 +16,8 @@ from pathlib import Path
 # finds next to nothing (0.9 s of them become 0.77).
 GC_THRESHOLDS = (100_000, 50, 100)
 # glibc gives freed blocks of 128 KiB back to the system at once, and has the next one zeroed anew: hashing 640 MB took
-# 170,000 page faults, 0.3 s, instead of 7,000. Up to 4 MiB instead of 8 the chunks of a load fell behind that: 1.2 s of the
-# system's time at 1 GB instead of 0.7. 16 MiB save another 0.1 s and keep 20 to 30 MB more.
-MMAP_THRESHOLD, TRIM_THRESHOLD = 8 << 20, 32 << 20
+# 170,000 page faults, 0.3 s, instead of 7,000.
+MMAP_THRESHOLD, TRIM_THRESHOLD = 4 << 20, 32 << 20
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MADV_DONTNEED = 4
@@ -33,6 +32,12 @@ def prepare_process() -> None:
         c_library = ctypes.CDLL(None)
         c_library.mallopt(_M_MMAP_THRESHOLD, MMAP_THRESHOLD)
         c_library.mallopt(_M_TRIM_THRESHOLD, TRIM_THRESHOLD)
+
+
+def release_heap() -> None:
+    """Give back what the C library keeps of memory that all threads have let go."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def release_pages(library: str) -> int:

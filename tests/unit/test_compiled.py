@@ -1,8 +1,10 @@
 """The compiled loops: what they find in bytes, and what becomes of a run where something they lean on is not there."""
 
 import ctypes.util
+import os
 import platform
 import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +125,21 @@ def test_loops_are_compiled_where_nothing_can_be_kept(tmp_path: Path, monkeypatc
     (tmp_path / "file").touch()
     load_afresh(monkeypatch, tmp_path / "file" / "folder")
     load_afresh(monkeypatch)
+
+
+def test_a_run_on_a_new_machine_has_another_process_compile(tmp_path: Path) -> None:
+    program = "import sys; from omop_inc import compiled; compiled._loops(); print('numba' in sys.modules)"
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "caches")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    assert len(list(tmp_path.rglob("loops-*.o"))) == 1
+
+
+@pytest.mark.usefixtures("fresh")
+def test_loops_are_compiled_here_where_no_other_process_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled.sys, "executable", str(tmp_path / "none"))
+    load_afresh(monkeypatch, tmp_path)
+    assert list(tmp_path.glob("loops-*.o"))
 
 
 def test_another_processor_has_loops_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
