@@ -1,6 +1,7 @@
 """A program of ours settles its use of memory before it imports anything large; a user's own setting stays."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,25 @@ print(released > 1 << 20, before - after > 10_000, llvm.get_host_cpu_name() != "
 def test_pages_of_a_library_are_given_back_and_come_again() -> None:
     done = subprocess.run([sys.executable, "-c", RELEASE], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True", "True", "0"]
+
+
+# Blocks between which others stay, so that the C library cannot give them back by itself.
+FREE = """
+import os
+import platform
+from omop_inc.process import release_heap
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+blocks = [b"x" * 50_000 for _ in range(2_000)]
+kept = blocks[::20]
+del blocks
+before = resident()
+release_heap()
+print(before - resident() > 50_000_000, all(len(one) == 50_000 for one in kept))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or not Path("/proc/self/statm").exists(), reason="another C library has no malloc_trim")
+def test_free_blocks_of_the_heap_are_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", FREE], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
